@@ -1,0 +1,30 @@
+"""The Celery application and its schedule.
+
+The broker only carries kicks: the database rows are the queue of record, and the sweepers below find whatever a lost
+kick or a killed worker left behind. Every scheduled task is therefore safe to run twice at once.
+"""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+from celery.schedules import crontab
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_worker.settings")
+
+app = Celery("billing_worker")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+app.conf.beat_schedule = {
+    "sweep-inbox": {"task": "webhooks.sweep_inbox", "schedule": 60.0},
+    "backfill-events": {"task": "webhooks.backfill_events", "schedule": crontab(minute="7")},
+    "roll-up-usage": {"task": "metering.roll_up_usage", "schedule": crontab(minute="*/15")},
+    "send-meter-events": {"task": "metering.send_meter_events", "schedule": crontab(minute="5", hour="2")},
+    "sweep-invoices": {"task": "invoices.sweep_invoices", "schedule": crontab(minute="*/10")},
+    "reconcile-daily": {
+        "task": "reconciliation.reconcile_current_period",
+        "schedule": crontab(minute="0", hour="6"),
+    },
+}

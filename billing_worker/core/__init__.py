@@ -1,0 +1,1 @@
+"""Money, periods, rating and errors: pure code, no Django, no I/O."""

@@ -1,0 +1,18 @@
+"""All addresses. Composition only."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import path
+from drf_spectacular.views import SpectacularAPIView
+
+from billing_worker.health import get_health, get_metrics
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("healthz", get_health, name="health"),
+    path("metrics", get_metrics, name="metrics"),
+    path(
+        "schema/", SpectacularAPIView.as_view(authentication_classes=[], permission_classes=[]), name="schema"
+    ),
+]
