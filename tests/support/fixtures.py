@@ -1,0 +1,89 @@
+"""Fixtures that start the private servers, lazily and once for each test process.
+
+With xdist every worker has its own: MariaDB takes half a second and Redis a tenth, so sharing would not pay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.browser import open_chromium
+from tests.support.installation import Installation
+from tests.support.mariadb import MariaDB
+from tests.support.postgresql import PostgreSQL
+from tests.support.redis import Redis
+from tests.support.s3 import S3Server
+from tests.support.sandbox import SandboxProcess
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
+    """A private MariaDB; `mariadb_server.create_database("name")` gives the address of a new database."""
+    with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """A private Redis; `redis_server.url` is its address."""
+    with Redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQL]:
+    """A private PostgreSQL; `postgresql_server.url()` is its address."""
+    with PostgreSQL() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A private S3 server; `s3_server.environment(bucket)` are the settings for it."""
+    with S3Server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium; open pages with `browser.new_page(base_url=...)` and close them."""
+    with open_chromium() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="session")
+def sandbox_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    """One sandbox process for the session; tests that need it empty call `sandbox_server.reset()`."""
+    with SandboxProcess(tmp_path_factory.mktemp("sandbox")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prepared_var(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of an installation that has just been migrated, to copy from."""
+    installation = Installation(tmp_path_factory.mktemp("prepared"))
+    installation.prepare()
+    return installation.var
+
+
+@pytest.fixture
+def make_installation(tmp_path: Path, prepared_var: Path) -> Iterator[Callable[..., Installation]]:
+    """Make installations on the embedded default (`Installation`'s keywords); their processes end with the test."""
+    made: list[Installation] = []
+
+    def make(**options: object) -> Installation:
+        installation = Installation(tmp_path / f"installation-{len(made)}", **options)  # type: ignore[arg-type]
+        installation.prepare(prepared_var)
+        made.append(installation)
+        return installation
+
+    yield make
+    for installation in made:
+        installation.stop()
