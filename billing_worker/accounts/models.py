@@ -49,7 +49,7 @@ class Account(models.Model):
     parent = models.ForeignKey(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="children"
     )
-    stripe_customer_id = models.CharField(max_length=64, unique=True, null=True, blank=True)  # noqa: DJ001 (unique and optional)
+    stripe_customer_id = models.CharField(max_length=64, unique=True, null=True, blank=True)
     test_clock = models.ForeignKey(
         TestClock, on_delete=models.SET_NULL, null=True, blank=True, related_name="accounts"
     )

@@ -16,6 +16,24 @@ from billing_worker.core.errors import InvalidInput
 #: Currencies without a minor unit. https://docs.stripe.com/currencies#zero-decimal
 ZERO_DECIMAL: Final = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split())
 
+#: Currencies with two places that Stripe bills. Left out on purpose: those with three places (KWD, BHD, ...) and those
+#: that Stripe writes with other places than they have (ISK, UGX). https://docs.stripe.com/currencies#special-cases
+TWO_DECIMAL: Final = frozenset(
+    (
+        "usd aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bmd bnd bob brl bsd bwp byn bzd cad cdf "
+        "chf cny cop crc cve czk dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gtq gyd hkd hnl htg huf idr "
+        "ils inr jmd kes kgs khr kyd kzt lak lbp lkr lrd lsl mad mdl mkd mmk mnt mop mur mvr mwk mxn myr mzn "
+        "nad ngn nio nok npr nzd pab pen pgk php pkr pln qar ron rsd rub sar sbd scr sek sgd shp sle sos srd "
+        "std szl thb tjs top try ttd twd tzs uah uyu uzs wst xcd yer zar zmw"
+    ).split()
+)
+
+
+def is_supported_currency(currency: str) -> bool:
+    """Whether amounts in this currency can be billed here without knowing more about it. Either case."""
+    code = currency.lower()
+    return code in TWO_DECIMAL or (code in ZERO_DECIMAL and code != "ugx")
+
 
 def get_exponent(currency: str) -> int:
     """Decimal places of the currency's minor unit: 0 for JPY, 2 for USD. ISO code in either case."""
