@@ -1,0 +1,93 @@
+"""Subscriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from billing_worker.gateway.parsing import parse_subscription
+from billing_worker.gateway.transport import call, iterate, make_path
+from billing_worker.gateway.types import Subscription, SubscriptionItemSpec
+
+if TYPE_CHECKING:
+    from stripe.params import (
+        SubscriptionCancelParams,
+        SubscriptionCreateParams,
+        SubscriptionListParams,
+        SubscriptionUpdateParams,
+    )
+
+CollectionMethod = Literal["charge_automatically", "send_invoice"]
+ProrationBehavior = Literal["always_invoice", "create_prorations", "none"]
+
+
+def create_subscription(
+    *,
+    customer: str,
+    items: Sequence[SubscriptionItemSpec],
+    billing_cycle_anchor: datetime | None = None,
+    backdate_start_at: datetime | None = None,
+    collection_method: CollectionMethod = "charge_automatically",
+    days_until_due: int | None = None,
+    proration_behavior: ProrationBehavior | None = None,
+    metadata: Mapping[str, str],
+    description: str = "",
+    idempotency_key: str,
+) -> Subscription:
+    """Subscribe a customer, starting now (the customer's test clock counts), or in the past if backdated.
+
+    `billing_cycle_anchor` is the start of the first full cycle and must not lie before now; what lies between start
+    and anchor is prorated unless `proration_behavior` is `none`. `days_until_due` goes with `send_invoice`.
+    """
+    params: SubscriptionCreateParams = {
+        "customer": customer,
+        "items": [_describe_item(item) for item in items],
+        "collection_method": collection_method,
+        "metadata": dict(metadata),
+    }
+    if billing_cycle_anchor is not None:
+        params["billing_cycle_anchor"] = int(billing_cycle_anchor.timestamp())
+    if backdate_start_at is not None:
+        params["backdate_start_date"] = int(backdate_start_at.timestamp())
+    if days_until_due is not None:
+        params["days_until_due"] = days_until_due
+    if proration_behavior is not None:
+        params["proration_behavior"] = proration_behavior
+    if description:
+        params["description"] = description
+    return parse_subscription(
+        call("post", make_path("subscriptions"), params, idempotency_key=idempotency_key)
+    )
+
+
+def get_subscription(subscription: str) -> Subscription:
+    """Raises: GatewayNotFound: no such subscription. A cancelled one is still found."""
+    return parse_subscription(call("get", make_path("subscriptions", subscription)))
+
+
+def list_subscriptions(customer: str) -> list[Subscription]:
+    """Every subscription of a customer, cancelled ones included, newest first."""
+    params: SubscriptionListParams = {"customer": customer, "status": "all"}
+    return [parse_subscription(payload) for payload in iterate(make_path("subscriptions"), params)]
+
+
+def cancel_subscription(subscription: str, *, prorate: bool, invoice_now: bool) -> Subscription:
+    """Cancel at once. `invoice_now` bills usage so far on a final invoice; `prorate` credits the unused flat fee."""
+    params: SubscriptionCancelParams = {"prorate": prorate, "invoice_now": invoice_now}
+    return parse_subscription(call("delete", make_path("subscriptions", subscription), params))
+
+
+def update_subscription_metadata(subscription: str, metadata: Mapping[str, str]) -> Subscription:
+    """Set the given metadata keys and leave the others."""
+    params: SubscriptionUpdateParams = {"metadata": dict(metadata)}
+    return parse_subscription(call("post", make_path("subscriptions", subscription), params))
+
+
+def _describe_item(item: SubscriptionItemSpec) -> Any:
+    described: dict[str, Any] = {"price": item.price}
+    if item.quantity is not None:
+        described["quantity"] = item.quantity
+    if item.metadata:
+        described["metadata"] = dict(item.metadata)
+    return described
