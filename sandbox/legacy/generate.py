@@ -62,7 +62,8 @@ def generate(
     except OSError as error:
         raise LegacyError(f"can't write {path}: {error.strerror}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.exists():
+            partial.unlink()
     return counts
 
 
