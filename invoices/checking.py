@@ -1,0 +1,51 @@
+"""The arithmetic that a document must pass before anything is rendered from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from billing_worker.core.money import format_minor
+from invoices.content import InvoiceContent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """One sum that does not come out. `message` shows the arithmetic to a person."""
+
+    rule: str
+    expected_minor: int
+    actual_minor: int
+    message: str
+
+
+def find_mismatches(content: InvoiceContent) -> list[Mismatch]:
+    """Every rule that the document breaks; empty when it may be rendered.
+
+    lines = subtotal; lines + tax - discounts = total; paid + remaining = due; every line in one currency's minor units.
+    Taxes are exclusive of the lines' amounts, as on every price of this catalog.
+    """
+    lines = sum(line.amount_minor for line in content.lines)
+    total = lines + content.total_tax_minor - content.total_discount_minor
+    open_or_paid = content.amount_paid_minor + content.amount_remaining_minor
+    found = [
+        _compare(content, "lines = subtotal", lines, content.subtotal_minor),
+        _compare(content, "lines + tax - discounts = total", total, content.total_minor),
+    ]
+    if content.amount_paid_minor <= content.amount_due_minor:
+        found.append(_compare(content, "paid + remaining = due", open_or_paid, content.amount_due_minor))
+    return [mismatch for mismatch in found if mismatch is not None]
+
+
+def _compare(content: InvoiceContent, rule: str, ours: int, stripes: int) -> Mismatch | None:
+    if ours == stripes:
+        return None
+    return Mismatch(
+        rule=rule,
+        expected_minor=ours,
+        actual_minor=stripes,
+        message=(
+            f"{rule}: we add up {format_minor(ours, content.currency)}, "
+            f"Stripe says {format_minor(stripes, content.currency)}, "
+            f"a difference of {format_minor(stripes - ours, content.currency)}"
+        ),
+    )

@@ -1,0 +1,117 @@
+"""What a document says: a frozen copy of a finalized Stripe invoice, in our words and as JSON.
+
+It is taken once, when the document is made, and everything that follows (the check, the PDF, the mail) reads only this.
+Amounts are `int` minor units of `currency`; times are aware UTC; texts are cleaned of control and direction characters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from billing_worker.core.expected import LineKind
+
+DocumentKind = Literal["invoice", "credit_note", "receipt"]
+PageSize = Literal["A4", "Letter"]
+
+#: Longest text that a document prints in one place; customers' names and descriptions are cut there.
+MAX_TEXT: Final = 300
+
+# Controls, zero-width characters and everything that turns the reading direction: none of it belongs on paper.
+_FORBIDDEN: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]+"
+)
+
+
+def clean_text(text: str | None, *, limit: int = MAX_TEXT) -> str:
+    """Text that is safe to print: composed, on one line, without controls, at most `limit` characters."""
+    if not text:
+        return ""
+    cleaned = " ".join(_FORBIDDEN.sub(" ", unicodedata.normalize("NFC", text[: limit * 4])).split())
+    return cleaned if len(cleaned) <= limit else cleaned[: limit - 1].rstrip() + "…"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Party(_Frozen):
+    """A seller or a buyer as it is printed."""
+
+    name: str
+    address: tuple[str, ...] = ()
+    country: str = ""
+    email: str = ""
+    tax_ids: tuple[str, ...] = ()
+
+
+class ContentLine(_Frozen):
+    """One line of Stripe's invoice. `amount_minor` is before discounts and taxes; the period is half-open."""
+
+    id: str
+    kind: LineKind
+    account_id: int | None
+    account_name: str
+    description: str
+    quantity: int | None
+    unit_amount_decimal: Decimal | None
+    amount_minor: int
+    discount_minor: int
+    tax_minor: int
+    period_start: datetime
+    period_end: datetime
+    is_proration: bool
+
+
+class InvoiceContent(_Frozen):
+    """A whole document. `amount_due_minor` is what Stripe asked for, `amount_remaining_minor` what is still open."""
+
+    document_kind: DocumentKind
+    stripe_invoice_id: str
+    number: str
+    status: str
+    currency: str
+    account_id: int
+    seller: Party
+    buyer: Party
+    issued_at: datetime
+    due_at: datetime | None
+    paid_at: datetime | None
+    voided_at: datetime | None
+    period_start: datetime
+    period_end: datetime
+    collection_method: str
+    subtotal_minor: int
+    total_discount_minor: int
+    total_tax_minor: int
+    total_minor: int
+    starting_balance_minor: int
+    amount_due_minor: int
+    amount_paid_minor: int
+    amount_remaining_minor: int
+    hosted_invoice_url: str
+    locale: str
+    page_size: PageSize
+    lines: tuple[ContentLine, ...]
+
+
+def dump_content(content: InvoiceContent) -> dict[str, object]:
+    """JSON-ready; decimals as strings, so that no float ever carries a rate."""
+    return content.model_dump(mode="json")
+
+
+def load_content(data: dict[str, object]) -> InvoiceContent:
+    return InvoiceContent.model_validate(data)
+
+
+def compute_content_hash(content: InvoiceContent) -> str:
+    """SHA-256 (hex) of the canonical JSON: the same content has the same hash on every machine."""
+    canonical = json.dumps(dump_content(content), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()

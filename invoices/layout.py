@@ -1,0 +1,157 @@
+"""From content to page: sections, rows and sums as the texts that the template prints.
+
+The template decides nothing: what is shown, in which order and in which words is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from invoices.content import InvoiceContent, Party
+from invoices.formatting import Formatter, get_formatter
+from invoices.locales import get_language, get_texts
+from invoices.rendering.fonts import make_printable
+from invoices.sections import Section, build_sections
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    label: str
+    amount: str
+    is_strong: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Everything that the template prints."""
+
+    language: str
+    texts: Mapping[str, str]
+    title: str
+    number: str
+    running_title: str
+    facts: Sequence[tuple[str, str]]
+    seller: Party
+    buyer: Party
+    headline: str
+    headline_label: str
+    headline_note: str
+    stamp: str
+    stamp_class: str
+    pay_url: str
+    sections: Sequence[Section]
+    sums: Sequence[Sum]
+    show_remittance: bool
+    created: str
+
+
+def build_page(content: InvoiceContent) -> Page:
+    """Lay a checked document out in its locale. Pure: the same content gives the same page."""
+    formatter = get_formatter(content.locale)
+    texts = get_texts(get_language(content.locale))
+    stamp, stamp_class = _build_stamp(content, texts)
+    label, headline = _build_headline(content, formatter, texts)
+    return Page(
+        language=get_language(content.locale),
+        texts=texts,
+        title=texts[content.document_kind],
+        number=make_printable(content.number),
+        running_title=texts["continued"].format(number=make_printable(content.number)),
+        facts=_build_facts(content, formatter, texts),
+        seller=_print_party(content.seller),
+        buyer=_print_party(content.buyer),
+        headline=headline,
+        headline_label=label,
+        headline_note=_build_note(content, formatter, texts),
+        stamp=stamp,
+        stamp_class=stamp_class,
+        pay_url=content.hosted_invoice_url if is_payable(content) else "",
+        sections=build_sections(content, formatter, texts),
+        sums=_build_sums(content, formatter, texts),
+        show_remittance=is_payable(content) and content.collection_method == "send_invoice",
+        created=content.issued_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+
+
+def is_payable(content: InvoiceContent) -> bool:
+    return content.status == "open" and content.amount_remaining_minor > 0
+
+
+def _print_party(party: Party) -> Party:
+    return Party(
+        name=make_printable(party.name),
+        address=tuple(make_printable(line) for line in party.address),
+        country=party.country,
+        email=make_printable(party.email),
+        tax_ids=tuple(make_printable(tax_id) for tax_id in party.tax_ids),
+    )
+
+
+def _build_stamp(content: InvoiceContent, texts: Mapping[str, str]) -> tuple[str, str]:
+    if content.status == "void":
+        return texts["void_stamp"], "void"
+    if content.status == "paid" and content.total_minor > 0:
+        return texts["paid_stamp"], "paid"
+    return "", ""
+
+
+def _build_headline(
+    content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]
+) -> tuple[str, str]:
+    if content.status == "paid" and content.amount_paid_minor > 0:
+        return texts["amount_paid"], formatter.money(content.amount_paid_minor, content.currency)
+    amount = 0 if content.status == "void" else content.amount_remaining_minor
+    return texts["amount_due"], formatter.money(amount, content.currency)
+
+
+def _build_note(content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]) -> str:
+    if content.status == "void":
+        return texts["void_note"]
+    if content.status == "paid":
+        return texts["paid_note" if content.amount_paid_minor > 0 else "zero_note"]
+    if content.amount_remaining_minor <= 0:
+        return texts["zero_note"]
+    if content.collection_method == "send_invoice" and content.due_at:
+        return texts["pay_by_transfer"].format(
+            date=formatter.date(content.due_at), number=make_printable(content.number)
+        )
+    return texts["charged_automatically"]
+
+
+def _build_facts(
+    content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    facts = [
+        (texts["number"], make_printable(content.number)),
+        (texts["issue_date"], formatter.date(content.issued_at)),
+    ]
+    if content.due_at and is_payable(content):
+        facts.append((texts["due_date"], formatter.date(content.due_at)))
+    if content.paid_at and content.status == "paid":
+        facts.append((texts["paid_date"], formatter.date(content.paid_at)))
+    if content.voided_at and content.status == "void":
+        facts.append((texts["voided_date"], formatter.date(content.voided_at)))
+    facts.append((texts["account"], str(content.account_id)))
+    return facts
+
+
+def _build_sums(
+    content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]
+) -> list[Sum]:
+    def money(amount_minor: int) -> str:
+        return formatter.money(amount_minor, content.currency)
+
+    sums = [Sum(label=texts["subtotal"], amount=money(content.subtotal_minor))]
+    if content.total_discount_minor:
+        sums.append(Sum(label=texts["discount"], amount=money(-content.total_discount_minor)))
+    sums.append(Sum(label=texts["tax"], amount=money(content.total_tax_minor)))
+    sums.append(Sum(label=texts["total"], amount=money(content.total_minor), is_strong=True))
+    carried = content.amount_due_minor - content.total_minor
+    if carried:
+        label = "carried_forward" if content.amount_due_minor == 0 < content.total_minor else "balance_applied"
+        sums.append(Sum(label=texts[label], amount=money(carried)))
+    if content.amount_paid_minor:
+        sums.append(Sum(label=texts["amount_paid"], amount=money(-content.amount_paid_minor)))
+    remaining = 0 if content.status == "void" else content.amount_remaining_minor
+    sums.append(Sum(label=texts["amount_due"], amount=money(remaining), is_strong=True))
+    return sums

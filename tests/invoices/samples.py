@@ -1,0 +1,223 @@
+"""Documents to print: one per variant that a customer can get. All companies are invented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from billing_worker.core.money import round_half_up
+from invoices.content import ContentLine, InvoiceContent, Party
+
+OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)
+NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
+DECEMBER = datetime(2026, 12, 1, tzinfo=UTC)
+
+SELLER = Party(
+    name="Lumenade Media, Inc.",
+    address=("480 Harbor Street, Suite 900", "San Francisco, CA 94107", "United States"),
+    country="US",
+    email="billing@example.com",
+    tax_ids=("US EIN 00-0000000",),
+)
+BUYER = Party(
+    name="Northwind Advertising LLC",
+    address=("12 Main Street", "Springfield, IL 62701", "United States"),
+    country="US",
+    email="ap@northwind.example.com",
+)
+
+
+def build_line(kind: str, amount_minor: int | None = None, **changes: Any) -> ContentLine:
+    """A line of account 1042; the amount is quantity times unit price unless it is given."""
+    in_arrears = kind in ("ST", "RM", "CV")
+    values: dict[str, Any] = {
+        "id": f"il_{kind}",
+        "kind": kind,
+        "account_id": 1042,
+        "account_name": "Northwind Advertising LLC",
+        "description": {"sub": "Growth plan", "managed": "Campaign set-up"}.get(kind, f"{kind} impressions"),
+        "quantity": 1,
+        "unit_amount_decimal": None,
+        "discount_minor": 0,
+        "tax_minor": 0,
+        "period_start": OCTOBER if in_arrears else NOVEMBER,
+        "period_end": NOVEMBER if in_arrears else DECEMBER,
+        "is_proration": False,
+        **changes,
+    }
+    if amount_minor is None:
+        amount_minor = round_half_up(values["quantity"] * values["unit_amount_decimal"])
+    return ContentLine(**values, amount_minor=amount_minor)
+
+
+def build_tiers(kind: str, *tiers: tuple[int, str], **changes: Any) -> list[ContentLine]:
+    """One line per tier: units in it and minor units per impression."""
+    return [
+        build_line(
+            kind, id=f"il_{kind}{index}", quantity=units, unit_amount_decimal=Decimal(price), **changes
+        )
+        for index, (units, price) in enumerate(tiers)
+    ]
+
+
+def build_job(title: str, amount_minor: int, day: int) -> ContentLine:
+    moment = OCTOBER + timedelta(days=day - 1, hours=15)
+    return build_line(
+        "managed",
+        amount_minor,
+        id=f"il_job{day}",
+        description=title,
+        unit_amount_decimal=Decimal(amount_minor),
+        period_start=moment,
+        period_end=moment,
+    )
+
+
+def build_content(lines: list[ContentLine] | None = None, **changes: Any) -> InvoiceContent:
+    """An open invoice whose sums come out; anything can be overridden."""
+    if lines is None:
+        lines = [
+            build_line("sub", unit_amount_decimal=Decimal(49900)),
+            *build_tiers("ST", (1_000_000, "0"), (4_000_000, "0.125"), (2_345_678, "0.1")),
+            *build_tiers("CV", (250_000, "1.8")),
+            build_job("Holiday campaign set-up and tagging", 120000, 14),
+        ]
+    subtotal = sum(line.amount_minor for line in lines)
+    total = subtotal + changes.get("total_tax_minor", 0) - changes.get("total_discount_minor", 0)
+    due = changes.get("amount_due_minor", total)
+    paid = due if changes.get("status") == "paid" else 0
+    values: dict[str, Any] = {
+        "document_kind": "invoice",
+        "stripe_invoice_id": "in_sample",
+        "number": "NWA-0007",
+        "status": "open",
+        "currency": "usd",
+        "account_id": 1042,
+        "seller": SELLER,
+        "buyer": BUYER,
+        "issued_at": NOVEMBER + timedelta(hours=1),
+        "due_at": None,
+        "paid_at": None,
+        "voided_at": None,
+        "period_start": OCTOBER,
+        "period_end": NOVEMBER,
+        "collection_method": "charge_automatically",
+        "subtotal_minor": subtotal,
+        "total_discount_minor": 0,
+        "total_tax_minor": 0,
+        "total_minor": total,
+        "starting_balance_minor": 0,
+        "amount_due_minor": due,
+        "amount_paid_minor": paid,
+        "amount_remaining_minor": due - paid,
+        "hosted_invoice_url": "https://invoice.example.com/i/sample",
+        "locale": "en_US",
+        "page_size": "Letter",
+        "lines": tuple(lines),
+        **changes,
+    }
+    return InvoiceContent(**values)
+
+
+def _paid() -> InvoiceContent:
+    return build_content(status="paid", paid_at=NOVEMBER + timedelta(hours=2), number="NWA-0006")
+
+
+def _void() -> InvoiceContent:
+    return build_content(status="void", voided_at=NOVEMBER + timedelta(days=3), amount_remaining_minor=0)
+
+
+def _german() -> InvoiceContent:
+    buyer = Party(
+        name="Grünwald Mediahaus GmbH & Co. KG",
+        address=("Prenzlauer Allee 212", "10405 Berlin", "Deutschland"),
+        country="DE",
+        email="rechnungen@gruenwald.example.com",
+        tax_ids=("DE000000000",),
+    )
+    lines = [
+        build_line("sub", unit_amount_decimal=Decimal(89900), description="Scale plan"),
+        *build_tiers("ST", (500_000, "0"), (1_500_000, "0.1155"), (8_234_567, "0.0925")),
+        *build_tiers("RM", (100_000, "0.45"), (641_230, "0.3975")),
+    ]
+    return build_content(
+        lines,
+        currency="eur",
+        locale="de_DE",
+        page_size="A4",
+        buyer=buyer,
+        number="GMH-0012",
+        collection_method="send_invoice",
+        due_at=NOVEMBER + timedelta(days=14),
+    )
+
+
+def _japanese() -> InvoiceContent:
+    buyer = Party(
+        name="株式会社みなと広告",
+        address=("東京都港区南青山一丁目2番3号", "〒107-0062", "日本"),
+        country="JP",
+        email="keiri@minato.example.com",
+    )
+    lines = [
+        build_line("sub", unit_amount_decimal=Decimal(75000), description="Growth plan"),
+        *build_tiers("ST", (1_000_000, "0"), (3_456_789, "0.15")),
+        build_line("managed", 180000, description="秋季キャンペーン設定作業", unit_amount_decimal=Decimal(180000)),
+    ]
+    return build_content(
+        lines, currency="jpy", locale="ja_JP", page_size="A4", buyer=buyer, number="MNT-0003"
+    )
+
+
+def _child() -> InvoiceContent:
+    lines = [
+        build_line("sub", unit_amount_decimal=Decimal(49900)),
+        build_line(
+            "sub",
+            unit_amount_decimal=Decimal(19900),
+            account_id=1043,
+            account_name="Northwind Studio",
+            id="il_child",
+        ),
+        *build_tiers("ST", (1_000_000, "0"), (250_001, "0.125")),
+    ]
+    return build_content(lines, total_discount_minor=5000, total_tax_minor=1234)
+
+
+def _managed() -> InvoiceContent:
+    jobs = [
+        build_job(f"{title} {number}", 35000 + 1250 * number, 1 + number)
+        for number, title in enumerate(
+            ["Creative trafficking, week", "Audience segment build", "Tag audit", "Reporting workshop"] * 6
+        )
+    ]
+    return build_content([build_line("sub", unit_amount_decimal=Decimal(250000)), *jobs])
+
+
+def build_long(lines: int = 1500) -> InvoiceContent:
+    jobs = [
+        build_line("managed", 1000 + n, id=f"il_{n}", description=f"Insertion order {n:05d}", period_start=OCTOBER, period_end=OCTOBER)
+        for n in range(lines)
+    ]
+    return build_content(jobs, number="NWA-1500")
+
+
+def _zero() -> InvoiceContent:
+    lines = [build_line("sub", 0, quantity=1, unit_amount_decimal=Decimal(0)), *build_tiers("ST", (900, "0"))]
+    return build_content(lines, status="paid", paid_at=NOVEMBER + timedelta(hours=1))
+
+
+#: Variant -> document, in the order of the gallery.
+VARIANTS: dict[str, Callable[[], InvoiceContent]] = {
+    "open": build_content,
+    "paid": _paid,
+    "void": _void,
+    "eur-german": _german,
+    "jpy-japanese": _japanese,
+    "child-accounts": _child,
+    "managed-services": _managed,
+    "zero": _zero,
+    "long": lambda: build_long(120),
+}
