@@ -69,13 +69,16 @@ class Faults:
             raise ParamError(
                 f"Invalid kind: must be one of {', '.join(REQUEST_KINDS + WEBHOOK_KINDS)}", param="kind"
             )
-        rule = Rule(id=f"fault_{secrets.token_hex(6)}", **wanted)
-        if rule.times is not None and (not isinstance(rule.times, int) or rule.times < 1):
+        times: Any = wanted.get("times")
+        probability: Any = wanted.get("probability", 1.0)
+        seconds: Any = wanted.get("seconds", 1.0)
+        if times is not None and (not isinstance(times, int) or times < 1):
             raise ParamError("times must be a positive integer or null", param="times")
-        if not isinstance(rule.probability, int | float) or not 0 < rule.probability <= 1:
+        if not isinstance(probability, int | float) or not 0 < probability <= 1:
             raise ParamError("probability must be above 0 and at most 1", param="probability")
-        if not isinstance(rule.seconds, int | float) or not 0 <= rule.seconds <= 600:
+        if not isinstance(seconds, int | float) or not 0 <= seconds <= 600:
             raise ParamError("seconds must be between 0 and 600", param="seconds")
+        rule = Rule(id=f"fault_{secrets.token_hex(6)}", **wanted)
         self._rules.append(rule)
         return asdict(rule)
 

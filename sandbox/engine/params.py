@@ -28,9 +28,9 @@ Decoder = Callable[[Any, str], Any]
 
 _NAMESPACE = {**vars(typing), **vars(stripe._request_options), "StripeContext": StripeContext}
 _OPTION_KEYS = frozenset(stripe._request_options.RequestOptions.__annotations__)
-_OPTIONAL = (NotRequired, typing_extensions.NotRequired)
-_LITERAL = (Literal, typing_extensions.Literal)
-_UNIONS = (Union, types.UnionType)
+_OPTIONAL: tuple[Any, ...] = (NotRequired, typing_extensions.NotRequired)
+_LITERAL: tuple[Any, ...] = (Literal, typing_extensions.Literal)
+_UNIONS: tuple[Any, ...] = (Union, types.UnionType)
 
 
 def resolve_params(name: str) -> type:
@@ -62,7 +62,7 @@ def compile_params(name: str | None) -> Callable[[Mapping[str, Any]], dict[str, 
 
 
 def _check_only_expand(raw: Mapping[str, Any]) -> dict[str, Any]:
-    return typing.cast("dict[str, Any]", _typed_fields_decode(raw, "", {"expand": _list(_decode_str)}, ()))
+    return _typed_fields_decode(raw, "", {"expand": _list(_decode_str)}, ())
 
 
 def _child(path: str, name: str) -> str:

@@ -159,7 +159,7 @@ def sdk_class(kind: str) -> type[StripeObject] | None:
     return cls
 
 
-def fields_of(cls: type, kind: str | None = None) -> dict[str, Any]:
+def fields_of(cls: type) -> dict[str, Any]:
     """Return the declared fields of an SDK class or of one of its nested classes, class variables left out."""
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
@@ -189,14 +189,14 @@ def reference_classes(hint: Any, module: str) -> list[type]:
 
 @functools.cache
 def _shape_of_kind(kind: str) -> _Shape | None:
-    cls = sdk_class(kind)
+    cls: Any = sdk_class(kind)
     return _compile(cls) if cls else None
 
 
 @functools.cache
-def _compile(cls: type) -> _Shape:
+def _compile(cls: Any) -> _Shape:
     shape = _Shape()
-    kind = getattr(cls, "OBJECT_NAME", None)
+    kind: str | None = getattr(cls, "OBJECT_NAME", None)
     left_out = _LEFT_OUT.get(kind, frozenset()) if kind else frozenset()
     hints = fields_of(cls)
     for name in ("id", "object", *(n for n in hints if n not in ("id", "object"))):
@@ -210,18 +210,30 @@ def _compile(cls: type) -> _Shape:
             shape.defaults[name] = _neutral(hint, classes)
         elif name == "metadata":
             shape.defaults[name] = {}
-        elif name != "deleted" and name not in left_out and not _is_type_hash(kind, hint, classes):
+        elif name != "deleted" and name not in left_out and not _is_type_hash(kind, name, classes):
             shape.defaults[name] = None
     return shape
 
 
-def _is_type_hash(kind: str | None, hint: Any, classes: list[type]) -> bool:
-    """Whether a nullable field is one of the hashes of which only the applicable ones are sent.
+def _is_type_hash(kind: str | None, name: str, classes: list[type]) -> bool:
+    """Whether a nullable field is a hash per payment method type, of which only the applicable ones are sent.
 
-    In the nested classes of the SDK nullable hashes are mostly of that sort (``payment_method_options[card]``).
+    They are in payment methods themselves and in nested hashes such as ``payment_method_options``.
     """
     own_hash = any("OBJECT_NAME" not in vars(cls) for cls in classes)
-    return own_hash and (kind is None or kind in _KEEPS_ONLY_PRESENT)
+    return own_hash and (kind is None or kind in _KEEPS_ONLY_PRESENT) and name in _payment_method_types()
+
+
+@functools.cache
+def _payment_method_types() -> frozenset[str]:
+    names: set[str] = set()
+    for kind in _KEEPS_ONLY_PRESENT:
+        cls = sdk_class(kind)
+        if cls is not None:
+            names |= {
+                name for name, hint in fields_of(cls).items() if reference_classes(hint, cls.__module__)
+            }
+    return frozenset(names - {"billing_details", "customer", "owner"})
 
 
 def _filler(classes: list[type]) -> Filler:

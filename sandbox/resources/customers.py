@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from sandbox.engine.context import Context
@@ -11,6 +12,8 @@ from sandbox.engine.routing import on_load, operation
 from sandbox.engine.shapes import list_page
 from sandbox.engine.store import Store
 from sandbox.resources.fields import changed, filter_created, filter_equal, merge_metadata, unset
+from sandbox.resources.payment_methods import attach
+from sandbox.resources.sources import add_source, set_default_source
 
 _PLAIN = ("description", "email", "name", "phone", "business_name", "individual_name")
 _SETTABLE = ("tax_exempt", "preferred_locales", "next_invoice_sequence", "balance")
@@ -55,13 +58,18 @@ def create_customer(ctx: Context) -> JsonObject:
         "test_clock": None,
     }
     if clock_id:
-        ctx.require("test_helpers.test_clock", clock_id, "test_clock")
-        customer["test_clock"] = clock_id
-    _apply(ctx, customer, params)
+        clock = ctx.require("test_helpers.test_clock", clock_id, "test_clock")
+        customer |= {"test_clock": clock_id, "created": clock["frozen_time"]}
     ctx.store.put("customer", customer)
-    if clock_id:
-        _join_clock(ctx, customer, clock_id)
-    attach_given_methods(ctx, customer, params)
+    try:
+        if clock_id:
+            _check_clock(ctx, clock_id)
+        params = _attach_given_methods(ctx, customer, params)
+        _apply(ctx, customer, params)
+    except StripeError:
+        ctx.store.delete("customer", customer["id"])
+        raise
+    ctx.store.put("customer", customer)
     ctx.emit("customer.created", customer)
     return customer
 
@@ -78,8 +86,7 @@ def update_customer(ctx: Context) -> JsonObject:
     """Update a customer; emits ``customer.updated`` where something changed."""
     customer = ctx.require("customer", ctx.path["customer"])
     after = dict(customer)
-    _apply(ctx, after, ctx.params)
-    attach_given_methods(ctx, after, ctx.params)
+    _apply(ctx, after, _attach_given_methods(ctx, after, ctx.params))
     previous = changed(customer, after)
     ctx.store.put("customer", after)
     if previous:
@@ -115,29 +122,34 @@ def remove_customer(ctx: Context, customer: JsonObject) -> JsonObject:
     return ctx.store.bury("customer", customer["id"])
 
 
-DELETE_HOOKS: list[Any] = []
+DELETE_HOOKS: list[Callable[[Context, JsonObject], None]] = []
 """Functions ``(ctx, customer)`` that other resources run before a customer is deleted (cancel subscriptions)."""
-ATTACH_HOOKS: list[Any] = []
-"""Functions ``(ctx, customer, params)`` that attach payment methods or sources named in a create or update."""
-CLOCK_HOOKS: list[Any] = []
-"""Functions ``(ctx, clock_id)`` that refuse a customer on a test clock that is full."""
+CLOCK_HOOKS: list[Callable[[Context, str], None]] = []
+"""Functions ``(ctx, clock_id)`` that refuse a customer (stored already) which its test clock has no room for."""
 
 
-def _join_clock(ctx: Context, customer: JsonObject, clock_id: str) -> None:
-    try:
-        for hook in CLOCK_HOOKS:
-            hook(ctx, clock_id)
-    except StripeError:
-        ctx.store.delete("customer", customer["id"])
-        raise
-    customer["created"] = ctx.now_for(customer["id"])
-    ctx.store.put("customer", customer)
+def _check_clock(ctx: Context, clock_id: str) -> None:
+    for hook in CLOCK_HOOKS:
+        hook(ctx, clock_id)
 
 
-def attach_given_methods(ctx: Context, customer: JsonObject, params: JsonObject) -> None:
-    """Attach what ``payment_method`` or ``source`` name to the customer (changed in place)."""
-    for hook in ATTACH_HOOKS:
-        hook(ctx, customer, params)
+def _attach_given_methods(ctx: Context, customer: JsonObject, params: JsonObject) -> JsonObject:
+    """Attach what ``payment_method``, ``source`` and ``default_source`` name (the customer is changed in place).
+
+    Returns the parameters, with a test alias in ``invoice_settings`` replaced by the method it became.
+    """
+    if params.get("source"):
+        add_source(ctx, customer, params["source"])
+    if params.get("default_source"):
+        set_default_source(ctx, customer, params["default_source"])
+    alias = params.get("payment_method")
+    if not alias:
+        return params
+    method = attach(ctx, alias, customer["id"])
+    settings = params.get("invoice_settings") or {}
+    if settings.get("default_payment_method") == alias:
+        return {**params, "invoice_settings": {**settings, "default_payment_method": method["id"]}}
+    return params
 
 
 _INVOICE_SETTINGS: JsonObject = {
