@@ -1,4 +1,4 @@
-"""What a month costs: graduated tiers, prorated flat fees, exact managed amounts.
+"""The two ways a price becomes an amount: graduated tiers and prorated flat fees.
 
 The arithmetic follows Stripe's graduated pricing (every unit is priced in the tier that it falls in, `up_to` is
 inclusive, each tier used is a line of its own, each line rounded half up once;
@@ -39,19 +39,6 @@ class TierCharge:
     quantity: int
     unit_amount_decimal: Decimal
     amount_minor: int
-
-
-@dataclass(frozen=True, slots=True)
-class ExpectedLine:
-    """A line that an invoice for the period should have. `account_id` is whose consumption it is."""
-
-    kind: LineKind
-    account_id: int
-    quantity: int
-    unit_amount_decimal: Decimal
-    amount_minor: int
-    tier_index: int | None = None
-    reference: str = ""
 
 
 def validate_tiers(tiers: Sequence[Tier]) -> None:

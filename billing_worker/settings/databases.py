@@ -21,13 +21,19 @@ MYSQL_OPTIONS = {
     "isolation_level": "read committed",
     "init_command": "SET sql_mode='STRICT_TRANS_TABLES,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO', innodb_lock_wait_timeout=20",
 }
+#: The old database is someone else's: our connections to it can't write, whatever the user's rights are.
+LEGACY_SQLITE_OPTIONS = {"timeout": 30, "init_command": "PRAGMA query_only=ON;"}
+LEGACY_MYSQL_OPTIONS = {
+    "charset": "utf8mb4",
+    "isolation_level": "read committed",
+    "init_command": "SET SESSION TRANSACTION READ ONLY",
+}
 
 
 def build_databases(env: Environment) -> dict[str, dict[str, Any]]:
-    return {
-        "default": _build_database(env.database_url, env),
-        "legacy": {**_build_database(env.legacy_database_url, env), "TEST": {"MIGRATE": False}},
-    }
+    ours = _build_database(env.database_url, sqlite=SQLITE_OPTIONS, mysql=MYSQL_OPTIONS)
+    theirs = _build_database(env.legacy_database_url, sqlite=LEGACY_SQLITE_OPTIONS, mysql=LEGACY_MYSQL_OPTIONS)
+    return {"default": ours, "legacy": {**theirs, "TEST": {"MIGRATE": False}}}
 
 
 def build_migration_modules(env: Environment) -> dict[str, None]:
@@ -35,11 +41,8 @@ def build_migration_modules(env: Environment) -> dict[str, None]:
     return {"djstripe": None} if env.database_url.startswith("sqlite") else {}
 
 
-def _build_database(url: str, env: Environment) -> dict[str, Any]:
+def _build_database(url: str, *, sqlite: dict[str, Any], mysql: dict[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
-    engine = config["ENGINE"]
-    options = (
-        SQLITE_OPTIONS if engine.endswith("sqlite3") else MYSQL_OPTIONS if engine.endswith("mysql") else {}
-    )
+    options = sqlite if config["ENGINE"].endswith("sqlite3") else mysql
     config["OPTIONS"] = {**options, **config.get("OPTIONS", {})}
     return config

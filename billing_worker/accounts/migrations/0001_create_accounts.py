@@ -6,7 +6,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -15,151 +14,370 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='TestClock',
+            name="TestClock",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_test_clock_id', models.CharField(max_length=64, unique=True)),
-                ('name', models.CharField(blank=True, max_length=200)),
-                ('frozen_at', models.DateTimeField(help_text="The clock's present instant, as Stripe last told it.")),
-                ('is_ready', models.BooleanField(default=True, help_text='False while Stripe is advancing it.')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("stripe_test_clock_id", models.CharField(max_length=64, unique=True)),
+                ("name", models.CharField(blank=True, max_length=200)),
+                (
+                    "frozen_at",
+                    models.DateTimeField(help_text="The clock's present instant, as Stripe last told it."),
+                ),
+                (
+                    "is_ready",
+                    models.BooleanField(default=True, help_text="False while Stripe is advancing it."),
+                ),
             ],
             options={
-                'ordering': ['pk'],
+                "ordering": ["pk"],
             },
         ),
         migrations.CreateModel(
-            name='Account',
+            name="Account",
             fields=[
-                ('id', models.BigIntegerField(help_text="The old service's acct_id.", primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=255)),
-                ('status', models.CharField(choices=[('active', 'Active'), ('suspended', 'Suspended'), ('closed', 'Closed')], max_length=16)),
-                ('billing_email', models.EmailField(blank=True, max_length=254)),
-                ('billing_cc', models.CharField(blank=True, help_text='Further recipients, comma separated.', max_length=1000)),
-                ('address_line1', models.CharField(blank=True, max_length=255)),
-                ('address_line2', models.CharField(blank=True, max_length=255)),
-                ('address_city', models.CharField(blank=True, max_length=120)),
-                ('address_state', models.CharField(blank=True, max_length=120)),
-                ('address_postal_code', models.CharField(blank=True, max_length=32)),
-                ('address_country', models.CharField(blank=True, help_text='ISO 3166-1 alpha-2, upper case.', max_length=2)),
-                ('currency', models.CharField(help_text='ISO 4217, lower case.', max_length=3)),
-                ('stripe_customer_id', models.CharField(blank=True, max_length=64, null=True, unique=True)),
-                ('opened_at', models.DateTimeField(help_text='When the old service created it (UTC).')),
-                ('closed_at', models.DateTimeField(blank=True, help_text='When it was first seen closed.', null=True)),
-                ('imported_at', models.DateTimeField(help_text='When the import last changed or confirmed this row.')),
-                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='accounts.account')),
-                ('test_clock', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='accounts', to='accounts.testclock')),
+                (
+                    "id",
+                    models.BigIntegerField(
+                        help_text="The old service's acct_id.", primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=255)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("active", "Active"), ("suspended", "Suspended"), ("closed", "Closed")],
+                        max_length=16,
+                    ),
+                ),
+                ("billing_email", models.EmailField(blank=True, max_length=254)),
+                (
+                    "billing_cc",
+                    models.CharField(
+                        blank=True, help_text="Further recipients, comma separated.", max_length=1000
+                    ),
+                ),
+                ("address_line1", models.CharField(blank=True, max_length=255)),
+                ("address_line2", models.CharField(blank=True, max_length=255)),
+                ("address_city", models.CharField(blank=True, max_length=120)),
+                ("address_state", models.CharField(blank=True, max_length=120)),
+                ("address_postal_code", models.CharField(blank=True, max_length=32)),
+                (
+                    "address_country",
+                    models.CharField(blank=True, help_text="ISO 3166-1 alpha-2, upper case.", max_length=2),
+                ),
+                ("currency", models.CharField(help_text="ISO 4217, lower case.", max_length=3)),
+                ("stripe_customer_id", models.CharField(blank=True, max_length=64, null=True, unique=True)),
+                ("opened_at", models.DateTimeField(help_text="When the old service created it (UTC).")),
+                (
+                    "closed_at",
+                    models.DateTimeField(blank=True, help_text="When it was first seen closed.", null=True),
+                ),
+                (
+                    "imported_at",
+                    models.DateTimeField(help_text="When the import last changed or confirmed this row."),
+                ),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="children",
+                        to="accounts.account",
+                    ),
+                ),
+                (
+                    "test_clock",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="accounts",
+                        to="accounts.testclock",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='AuditEntry',
+            name="AuditEntry",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField()),
-                ('actor', models.CharField(help_text='User name, service key or command.', max_length=150)),
-                ('action', models.CharField(help_text='Dotted verb, like cohort.signed_off.', max_length=80)),
-                ('subject_type', models.CharField(max_length=40)),
-                ('subject_id', models.CharField(max_length=64)),
-                ('reason', models.TextField(blank=True)),
-                ('before', models.JSONField(default=dict)),
-                ('after', models.JSONField(default=dict)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("at", models.DateTimeField()),
+                ("actor", models.CharField(help_text="User name, service key or command.", max_length=150)),
+                ("action", models.CharField(help_text="Dotted verb, like cohort.signed_off.", max_length=80)),
+                ("subject_type", models.CharField(max_length=40)),
+                ("subject_id", models.CharField(max_length=64)),
+                ("reason", models.TextField(blank=True)),
+                ("before", models.JSONField(default=dict)),
+                ("after", models.JSONField(default=dict)),
             ],
             options={
-                'verbose_name_plural': 'audit entries',
-                'ordering': ['-pk'],
-                'indexes': [models.Index(fields=['subject_type', 'subject_id'], name='audit_subject')],
+                "verbose_name_plural": "audit entries",
+                "ordering": ["-pk"],
+                "indexes": [models.Index(fields=["subject_type", "subject_id"], name="audit_subject")],
             },
         ),
         migrations.CreateModel(
-            name='ServiceKey',
+            name="ServiceKey",
             fields=[
-                ('id', models.CharField(editable=False, max_length=150, primary_key=True, serialize=False, unique=True)),
-                ('prefix', models.CharField(editable=False, max_length=8, unique=True)),
-                ('hashed_key', models.CharField(editable=False, max_length=150)),
-                ('created', models.DateTimeField(auto_now_add=True, db_index=True)),
-                ('name', models.CharField(default=None, help_text='A free-form name for the API key. Need not be unique. 50 characters max.', max_length=50)),
-                ('revoked', models.BooleanField(blank=True, default=False, help_text='If the API key is revoked, clients cannot use it anymore. (This cannot be undone.)')),
-                ('expiry_date', models.DateTimeField(blank=True, help_text='Once API key expires, clients cannot use it anymore.', null=True, verbose_name='Expires')),
-                ('scopes', models.JSONField(default=list, help_text='List of scopes, like ["usage:write"].')),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.CharField(
+                        editable=False, max_length=150, primary_key=True, serialize=False, unique=True
+                    ),
+                ),
+                ("prefix", models.CharField(editable=False, max_length=8, unique=True)),
+                ("hashed_key", models.CharField(editable=False, max_length=150)),
+                ("created", models.DateTimeField(auto_now_add=True, db_index=True)),
+                (
+                    "name",
+                    models.CharField(
+                        default=None,
+                        help_text="A free-form name for the API key. Need not be unique. 50 characters max.",
+                        max_length=50,
+                    ),
+                ),
+                (
+                    "revoked",
+                    models.BooleanField(
+                        blank=True,
+                        default=False,
+                        help_text="If the API key is revoked, clients cannot use it anymore. (This cannot be undone.)",
+                    ),
+                ),
+                (
+                    "expiry_date",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="Once API key expires, clients cannot use it anymore.",
+                        null=True,
+                        verbose_name="Expires",
+                    ),
+                ),
+                ("scopes", models.JSONField(default=list, help_text='List of scopes, like ["usage:write"].')),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'service key',
-                'verbose_name_plural': 'service keys',
-                'ordering': ('-created',),
-                'abstract': False,
+                "verbose_name": "service key",
+                "verbose_name_plural": "service keys",
+                "ordering": ("-created",),
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='AccountPlan',
+            name="AccountPlan",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('plan_name', models.CharField(max_length=120)),
-                ('unit_amount_decimal', models.DecimalField(decimal_places=12, help_text="Minor units of the account's currency a month.", max_digits=24)),
-                ('effective_from', models.DateField()),
-                ('effective_to', models.DateField(blank=True, help_text='Exclusive; empty = no end.', null=True)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='plans', to='accounts.account')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("plan_name", models.CharField(max_length=120)),
+                (
+                    "unit_amount_decimal",
+                    models.DecimalField(
+                        decimal_places=12,
+                        help_text="Minor units of the account's currency a month.",
+                        max_digits=24,
+                    ),
+                ),
+                ("effective_from", models.DateField()),
+                (
+                    "effective_to",
+                    models.DateField(blank=True, help_text="Exclusive; empty = no end.", null=True),
+                ),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="plans",
+                        to="accounts.account",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['account_id', 'effective_from'],
-                'constraints': [models.UniqueConstraint(fields=('account', 'effective_from'), name='account_plan_one_per_start'), models.CheckConstraint(condition=models.Q(('effective_to__isnull', True), ('effective_to__gt', models.F('effective_from')), _connector='OR'), name='account_plan_dates_ascend')],
+                "ordering": ["account_id", "effective_from"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("account", "effective_from"), name="account_plan_one_per_start"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("effective_to__isnull", True),
+                            ("effective_to__gt", models.F("effective_from")),
+                            _connector="OR",
+                        ),
+                        name="account_plan_dates_ascend",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='AccountTier',
+            name="AccountTier",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('usage_type', models.CharField(choices=[('ST', 'ST'), ('RM', 'RM'), ('CV', 'CV')], max_length=2)),
-                ('tier_from', models.BigIntegerField(help_text='Units before this tier begins (exclusive).')),
-                ('tier_to', models.BigIntegerField(blank=True, help_text='Last unit in this tier (inclusive); empty = no end.', null=True)),
-                ('unit_amount_decimal', models.DecimalField(decimal_places=12, help_text='Minor units per impression.', max_digits=24)),
-                ('effective_from', models.DateField()),
-                ('effective_to', models.DateField(blank=True, help_text='Exclusive; empty = no end.', null=True)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tiers', to='accounts.account')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "usage_type",
+                    models.CharField(choices=[("ST", "ST"), ("RM", "RM"), ("CV", "CV")], max_length=2),
+                ),
+                ("tier_from", models.BigIntegerField(help_text="Units before this tier begins (exclusive).")),
+                (
+                    "tier_to",
+                    models.BigIntegerField(
+                        blank=True, help_text="Last unit in this tier (inclusive); empty = no end.", null=True
+                    ),
+                ),
+                (
+                    "unit_amount_decimal",
+                    models.DecimalField(
+                        decimal_places=12, help_text="Minor units per impression.", max_digits=24
+                    ),
+                ),
+                ("effective_from", models.DateField()),
+                (
+                    "effective_to",
+                    models.DateField(blank=True, help_text="Exclusive; empty = no end.", null=True),
+                ),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="tiers",
+                        to="accounts.account",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['account_id', 'usage_type', 'effective_from', 'tier_from'],
-                'constraints': [models.UniqueConstraint(fields=('account', 'usage_type', 'effective_from', 'tier_from'), name='account_tier_one_per_bound'), models.CheckConstraint(condition=models.Q(('tier_to__isnull', True), ('tier_to__gt', models.F('tier_from')), _connector='OR'), name='account_tier_bounds_ascend')],
+                "ordering": ["account_id", "usage_type", "effective_from", "tier_from"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("account", "usage_type", "effective_from", "tier_from"),
+                        name="account_tier_one_per_bound",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("tier_to__isnull", True), ("tier_to__gt", models.F("tier_from")), _connector="OR"
+                        ),
+                        name="account_tier_bounds_ascend",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='BillingLease',
+            name="BillingLease",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('period', models.CharField(help_text='Calendar month in UTC, like 2026-10.', max_length=7)),
-                ('biller', models.CharField(choices=[('legacy', 'Legacy'), ('stripe', 'Stripe')], max_length=8)),
-                ('changed_at', models.DateTimeField()),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='leases', to='accounts.account')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("period", models.CharField(help_text="Calendar month in UTC, like 2026-10.", max_length=7)),
+                (
+                    "biller",
+                    models.CharField(choices=[("legacy", "Legacy"), ("stripe", "Stripe")], max_length=8),
+                ),
+                ("changed_at", models.DateTimeField()),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="leases",
+                        to="accounts.account",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['period', 'account_id'],
-                'constraints': [models.UniqueConstraint(fields=('account', 'period'), name='billing_lease_one_side_per_period'), models.CheckConstraint(condition=models.Q(('period__regex', '^[0-9]{4}-[0-9]{2}$')), name='billing_lease_period_is_month')],
+                "ordering": ["period", "account_id"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("account", "period"), name="billing_lease_one_side_per_period"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("period__regex", "^[0-9]{4}-[0-9]{2}$")),
+                        name="billing_lease_period_is_month",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='ManagedJob',
+            name="ManagedJob",
             fields=[
-                ('id', models.BigIntegerField(help_text="The old service's job_id.", primary_key=True, serialize=False)),
-                ('title', models.CharField(max_length=255)),
-                ('amount_minor', models.BigIntegerField()),
-                ('currency', models.CharField(max_length=3)),
-                ('status', models.CharField(choices=[('open', 'Open'), ('done', 'Done'), ('billed', 'Billed')], max_length=8)),
-                ('completed_at', models.DateTimeField(blank=True, null=True)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='managed_jobs', to='accounts.account')),
+                (
+                    "id",
+                    models.BigIntegerField(
+                        help_text="The old service's job_id.", primary_key=True, serialize=False
+                    ),
+                ),
+                ("title", models.CharField(max_length=255)),
+                ("amount_minor", models.BigIntegerField()),
+                ("currency", models.CharField(max_length=3)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("open", "Open"), ("done", "Done"), ("billed", "Billed")], max_length=8
+                    ),
+                ),
+                ("completed_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="managed_jobs",
+                        to="accounts.account",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
-                'constraints': [models.CheckConstraint(condition=models.Q(('status', 'open'), ('completed_at__isnull', False), _connector='OR'), name='managed_job_done_has_date')],
+                "ordering": ["id"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("status", "open"), ("completed_at__isnull", False), _connector="OR"
+                        ),
+                        name="managed_job_done_has_date",
+                    )
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='account',
-            constraint=models.CheckConstraint(condition=models.Q(('currency__regex', '^[a-z]{3}$')), name='account_currency_lower_iso'),
+            model_name="account",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("currency__regex", "^[a-z]{3}$")), name="account_currency_lower_iso"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='account',
-            constraint=models.CheckConstraint(condition=models.Q(('parent', models.F('id')), _negated=True), name='account_not_its_own_parent'),
+            model_name="account",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("parent", models.F("id")), _negated=True),
+                name="account_not_its_own_parent",
+            ),
         ),
     ]

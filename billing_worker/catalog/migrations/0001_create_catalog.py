@@ -4,51 +4,122 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='CatalogMeter',
+            name="CatalogMeter",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('usage_type', models.CharField(choices=[('ST', 'ST'), ('RM', 'RM'), ('CV', 'CV')], max_length=2, unique=True)),
-                ('event_name', models.CharField(max_length=100, unique=True)),
-                ('stripe_meter_id', models.CharField(max_length=64, unique=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "usage_type",
+                    models.CharField(
+                        choices=[("ST", "ST"), ("RM", "RM"), ("CV", "CV")], max_length=2, unique=True
+                    ),
+                ),
+                ("event_name", models.CharField(max_length=100, unique=True)),
+                ("stripe_meter_id", models.CharField(max_length=64, unique=True)),
             ],
             options={
-                'ordering': ['usage_type'],
+                "ordering": ["usage_type"],
             },
         ),
         migrations.CreateModel(
-            name='CatalogProduct',
+            name="CatalogProduct",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('sub', 'Flat fee'), ('ST', 'ST impressions'), ('RM', 'RM impressions'), ('CV', 'CV impressions'), ('managed', 'Managed service')], max_length=8, unique=True)),
-                ('name', models.CharField(max_length=250)),
-                ('stripe_product_id', models.CharField(max_length=64, unique=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("sub", "Flat fee"),
+                            ("ST", "ST impressions"),
+                            ("RM", "RM impressions"),
+                            ("CV", "CV impressions"),
+                            ("managed", "Managed service"),
+                        ],
+                        max_length=8,
+                        unique=True,
+                    ),
+                ),
+                ("name", models.CharField(max_length=250)),
+                ("stripe_product_id", models.CharField(max_length=64, unique=True)),
             ],
             options={
-                'ordering': ['kind'],
+                "ordering": ["kind"],
             },
         ),
         migrations.CreateModel(
-            name='CatalogPrice',
+            name="CatalogPrice",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('lookup_key', models.CharField(max_length=200, unique=True)),
-                ('kind', models.CharField(choices=[('sub', 'Flat fee'), ('ST', 'ST impressions'), ('RM', 'RM impressions'), ('CV', 'CV impressions'), ('managed', 'Managed service')], max_length=8)),
-                ('currency', models.CharField(help_text='ISO 4217, lower case.', max_length=3)),
-                ('unit_amount_decimal', models.DecimalField(blank=True, decimal_places=12, help_text='Minor units a month; empty for tiers.', max_digits=24, null=True)),
-                ('tiers', models.JSONField(blank=True, default=list, help_text='[{"up_to": 1000 | null, "unit_amount_decimal": "0.25"}], inclusive bounds, minor units per unit.')),
-                ('stripe_price_id', models.CharField(max_length=64, unique=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("lookup_key", models.CharField(max_length=200, unique=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("sub", "Flat fee"),
+                            ("ST", "ST impressions"),
+                            ("RM", "RM impressions"),
+                            ("CV", "CV impressions"),
+                            ("managed", "Managed service"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                ("currency", models.CharField(help_text="ISO 4217, lower case.", max_length=3)),
+                (
+                    "unit_amount_decimal",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=12,
+                        help_text="Minor units a month; empty for tiers.",
+                        max_digits=24,
+                        null=True,
+                    ),
+                ),
+                (
+                    "tiers",
+                    models.JSONField(
+                        blank=True,
+                        default=list,
+                        help_text='[{"up_to": 1000 | null, "unit_amount_decimal": "0.25"}], inclusive bounds, minor units per unit.',
+                    ),
+                ),
+                ("stripe_price_id", models.CharField(max_length=64, unique=True)),
             ],
             options={
-                'ordering': ['kind', 'currency', 'lookup_key'],
-                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('kind', 'sub'), ('unit_amount_decimal__isnull', False)), models.Q(models.Q(('kind', 'sub'), _negated=True), ('unit_amount_decimal__isnull', True)), _connector='OR'), name='catalog_price_flat_has_amount')],
+                "ordering": ["kind", "currency", "lookup_key"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("kind", "sub"), ("unit_amount_decimal__isnull", False)),
+                            models.Q(
+                                models.Q(("kind", "sub"), _negated=True),
+                                ("unit_amount_decimal__isnull", True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="catalog_price_flat_has_amount",
+                    )
+                ],
             },
         ),
     ]
