@@ -1,0 +1,42 @@
+"""Alerts in the console: read, and close by hand."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from unfold.admin import ModelAdmin
+
+from billing_worker.alerts.models import Alert
+from billing_worker.alerts.services import resolve_alert_by_id
+
+
+@admin.register(Alert)
+class AlertAdmin(ModelAdmin):
+    list_display: ClassVar = [
+        "name", "subject", "severity", "status", "raised_count", "first_raised_at", "last_raised_at", "resolved_by",
+    ]  # fmt: skip
+    list_filter: ClassVar = ["status", "severity", "name"]
+    search_fields: ClassVar = ["name", "subject", "detail"]
+    date_hierarchy = "last_raised_at"
+    actions: ClassVar = ["resolve"]
+
+    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [field.name for field in Alert._meta.fields]
+
+    @admin.action(description="Resolve", permissions=["change"])
+    def resolve(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
+        closed = sum(
+            resolve_alert_by_id(alert_id=alert.pk, now=timezone.now(), by=request.user.get_username())
+            for alert in queryset
+        )
+        messages.success(request, f"{closed} alert(s) resolved.")
