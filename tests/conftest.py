@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 
 import pytest
+from django.db import connection
+from pytest_django.plugin import DjangoDbBlocker
 
 from tests.settings import TEST_VAR_DIR
 
@@ -35,6 +38,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         reaches_database = item.get_closest_marker("django_db") or fixtures & DATABASE_FIXTURES
         if reaches_database and not item.get_closest_marker("sqlite_only"):
             item.add_marker("database")
+
+
+@pytest.fixture(scope="session")
+def tables_in_any_order(django_db_modify_db_settings: None) -> Callable[[], None]:
+    """Let tables refer to tables that come later, until the returned function is called.
+
+    dj-stripe's are laid first, as they skip their migrations, and MySQL would miss the user's table.
+    """
+    options = connection.settings_dict["OPTIONS"]
+    usual = options.get("init_command")
+    if connection.vendor == "mysql":
+        options["init_command"] = f"{usual}, foreign_key_checks=0"
+
+    def restore() -> None:
+        if connection.vendor == "mysql":
+            options["init_command"] = usual
+            connection.close()
+
+    return restore
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    tables_in_any_order: Callable[[], None], django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> None:
+    with django_db_blocker.unblock():
+        tables_in_any_order()
 
 
 def pytest_unconfigure() -> None:

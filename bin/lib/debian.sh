@@ -70,7 +70,7 @@ find_sudo() {
 }
 
 # A policy file is Debian's own way to keep package scripts from starting services. An existing one is left alone.
-POLICY=/usr/sbin/policy-rc.d
+POLICY=${BOOTSTRAP_POLICY_FILE:-/usr/sbin/policy-rc.d}
 POLICY_MARK='# written by billing-worker bin/bootstrap, for the length of one apt-get install'
 policy_owner=()
 

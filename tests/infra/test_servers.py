@@ -20,7 +20,7 @@ from tests.support.processes import (
 )
 from tests.support.redis import Redis
 from tests.support.s3 import S3Server
-from tests.support.sandbox import SandboxProcess
+from tests.support.sandbox import SandboxServer
 
 
 def is_alive(pid: int) -> bool:
@@ -112,7 +112,7 @@ def test_browser_runs_scripts(browser) -> None:
 
 
 def test_sandbox_keeps_its_state_over_a_crash(tmp_path: Path) -> None:
-    with SandboxProcess(tmp_path) as server:
+    with SandboxServer(tmp_path) as server:
         before = server.control("GET", "/_sandbox/health")
         server.kill()
         assert not accepts_connections(server.port)

@@ -17,7 +17,7 @@ from tests.support.mariadb import MariaDB
 from tests.support.postgresql import PostgreSQL
 from tests.support.redis import Redis
 from tests.support.s3 import S3Server
-from tests.support.sandbox import SandboxProcess
+from tests.support.sandbox import SandboxServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -59,9 +59,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def sandbox_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+def sandbox_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxServer]:
     """One sandbox process for the session; tests that need it empty call `sandbox_server.reset()`."""
-    with SandboxProcess(tmp_path_factory.mktemp("sandbox")) as server:
+    with SandboxServer(tmp_path_factory.mktemp("sandbox")) as server:
         yield server
 
 

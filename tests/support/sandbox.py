@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.processes import PYTHON, ServerProcess, find_free_port
 
 
-class SandboxProcess(ServerProcess):
+class SandboxServer(ServerProcess):
     """`python -m sandbox` on a free port; its state outlives `kill()` and `stop()`, so `start()` resumes it."""
 
     def __init__(self, folder: Path, *, port: int | None = None, arguments: Sequence[str] = ()) -> None:
