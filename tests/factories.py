@@ -16,7 +16,7 @@ from billing_worker.accounts.states import AccountStatus, Biller, JobStatus
 NOW = datetime(2026, 10, 3, 12, tzinfo=UTC)
 
 
-class TestClockFactory(DjangoModelFactory[models.TestClock]):
+class ClockFactory(DjangoModelFactory[models.TestClock]):
     class Meta:
         model = models.TestClock
 

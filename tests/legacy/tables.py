@@ -62,7 +62,9 @@ def add_account(acct_id: int, **values: Any) -> LegacyAccount:
     return row
 
 
-def add_fee(acct_id: int, rate: str, start: date = date(2020, 1, 1), end: date | None = None) -> LegacyPlanSub:
+def add_fee(
+    acct_id: int, rate: str, start: date = date(2020, 1, 1), end: date | None = None
+) -> LegacyPlanSub:
     """A flat fee in dollars for `[start, end)`."""
     row = LegacyPlanSub(
         id=LegacyPlanSub.objects.using("legacy").count() + 1,
