@@ -74,9 +74,10 @@ Filler = Callable[[Any], Any]
 class _Shape:
     """The compiled form of one SDK class: neutral values for what may be missing, fillers for what nests."""
 
-    __slots__ = ("defaults", "fillers")
+    __slots__ = ("defaults", "fillers", "has_id")
 
     def __init__(self) -> None:
+        self.has_id = True
         self.defaults: dict[str, Any] = {}
         self.fillers: dict[str, Filler] = {}
 
@@ -92,7 +93,8 @@ class _Shape:
 def complete(kind: str, obj: JsonObject) -> JsonObject:
     """Return a copy of ``obj`` with every field that Stripe always sends.
 
-    Keys that begin with an underscore are the sandbox's own and are dropped. Tombstones (``deleted``) stay as they
+    Keys that begin with an underscore are the sandbox's own and are dropped, as is the id of a kind without one
+    (meter events). Tombstones (``deleted``) stay as they
     are. Kinds that the SDK does not know are returned without change.
     """
     if obj.get("deleted"):
@@ -101,6 +103,8 @@ def complete(kind: str, obj: JsonObject) -> JsonObject:
     filled = shape.fill(obj) if shape else dict(obj)
     for name in [name for name in filled if name[0] == "_"]:
         del filled[name]
+    if shape is not None and not shape.has_id:
+        filled.pop("id", None)
     return filled
 
 
@@ -199,6 +203,7 @@ def _compile(cls: Any) -> _Shape:
     kind: str | None = getattr(cls, "OBJECT_NAME", None)
     left_out = _LEFT_OUT.get(kind, frozenset()) if kind else frozenset()
     hints = fields_of(cls)
+    shape.has_id = "id" in hints
     for name in ("id", "object", *(n for n in hints if n not in ("id", "object"))):
         hint = hints.get(name)
         if hint is None:
@@ -274,8 +279,9 @@ def _neutral(hint: Any, classes: list[type]) -> Any:
         return {"object": "list", "data": [], "has_more": False, "url": ""}
     if origin in (dict, UntypedStripeObject) or hint is UntypedStripeObject:
         return {}
-    if classes and not hasattr(classes[0], "OBJECT_NAME"):
-        return {}  # the filler completes it
+    if classes and isinstance(hint, type | typing.ForwardRef | str):
+        kind = getattr(classes[0], "OBJECT_NAME", None)
+        return {"object": kind} if kind else {}  # the filler completes it
     return _NEUTRAL.get(hint, "")
 
 

@@ -55,3 +55,12 @@ def _chosen(ctx: Context) -> list[JsonObject]:
     if success is not None:
         records = [record for record in records if (record["pending_webhooks"] == 0) == success]
     return records
+
+
+@operation("POST", "/_sandbox/events/{id}/resend")
+def resend_event(ctx: Context) -> JsonObject:
+    """Queue an event again for every endpoint that listens to it, as the dashboard's "Resend" does."""
+    record = dict(ctx.require("event", ctx.path["id"]))
+    record["pending_webhooks"] += ctx.engine.deliveries.queue(record)
+    ctx.store.put("event", record)
+    return load_event(ctx.store, record)

@@ -238,12 +238,8 @@ def update_payment_intent(ctx: Context) -> JsonObject:
     intent = _in_state(ctx, "update", *_CONFIRMABLE)
     after = dict(intent)
     if "amount" in ctx.params or "currency" in ctx.params:
-        fresh = new_intent(
-            ctx,
-            int(ctx.params.get("amount", intent["amount"])),
-            str(ctx.params.get("currency", intent["currency"])),
-            None,
-        )
+        asked = {"amount": intent["amount"], "currency": intent["currency"], **ctx.params}
+        fresh = new_intent(ctx, asked["amount"], asked["currency"], None)
         after |= {"amount": fresh["amount"], "currency": fresh["currency"]}
     if ctx.params.get("customer"):
         after["customer"] = ctx.require("customer", ctx.params["customer"], "customer")["id"]
@@ -264,7 +260,9 @@ def confirm_payment_intent(ctx: Context) -> JsonObject:
 def capture_payment_intent(ctx: Context) -> JsonObject:
     """Capture what was authorised, or ``amount_to_capture`` of it."""
     intent = _in_state(ctx, "capture", "requires_capture")
-    amount = int(ctx.params.get("amount_to_capture", intent["amount_capturable"]))
+    amount = (
+        ctx.params["amount_to_capture"] if "amount_to_capture" in ctx.params else intent["amount_capturable"]
+    )
     if not 1 <= amount <= intent["amount_capturable"]:
         raise invalid(
             "amount_to_capture", "The amount is greater than the capturable amount.", "amount_too_large"

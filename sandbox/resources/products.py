@@ -45,7 +45,6 @@ def build_product(ctx: Context, id: str, params: JsonObject) -> JsonObject:
         "id": id,
         "object": "product",
         "active": True,
-        "attributes": [],
         "created": now,
         "default_price": None,
         "description": None,

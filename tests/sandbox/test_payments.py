@@ -14,7 +14,9 @@ def test_default_method_named_by_its_alias_is_attached_as_a_copy(sandbox: Sandbo
     )
     assert customer.invoice_settings is not None
     default = customer.invoice_settings.default_payment_method
-    assert isinstance(default, str) and default.startswith("pm_") and default != "pm_card_visa"
+    assert isinstance(default, str)
+    assert default.startswith("pm_")
+    assert default != "pm_card_visa"
     listed = sandbox.client.v1.customers.payment_methods.list(customer.id).data
     assert [method.id for method in listed] == [default]
     assert listed[0].card is not None
@@ -80,7 +82,8 @@ def test_declined_payment_says_why_and_can_be_retried_with_another_card(sandbox:
         "card_declined",
         "generic_decline",
     )
-    assert error.payment_intent is not None and error.payment_intent.id == intent.id
+    assert error.payment_intent is not None
+    assert error.payment_intent.id == intent.id
     failed = v1.payment_intents.retrieve(intent.id)
     assert failed.status == "requires_payment_method"
     assert failed.last_payment_error is not None
@@ -158,7 +161,8 @@ def test_detached_default_is_forgotten_and_the_method_cannot_come_back(sandbox: 
     method = v1.customers.payment_methods.list(customer.id).data[0]
     assert v1.payment_methods.detach(method.id).customer is None
     read = v1.customers.retrieve(customer.id)
-    assert read.invoice_settings is not None and read.invoice_settings.default_payment_method is None
+    assert read.invoice_settings is not None
+    assert read.invoice_settings.default_payment_method is None
     with pytest.raises(stripe.InvalidRequestError, match="may not be used again"):
         v1.payment_methods.attach(method.id, {"customer": customer.id})
 
@@ -172,6 +176,7 @@ def test_token_source_becomes_the_default(sandbox: SandboxProcess) -> None:
     assert [card.id for card in shown.sources.data] == [customer.default_source]
     token = v1.tokens.create({"card": {"number": "5555555555554444", "exp_month": "4", "exp_year": "2034"}})
     added = v1.customers.payment_sources.create(customer.id, {"source": token.id})
+    assert isinstance(added, stripe.Card)
     assert (added.brand, added.exp_year) == ("MasterCard", 2034)
     with pytest.raises(stripe.InvalidRequestError) as refused:
         v1.customers.payment_sources.create(customer.id, {"source": token.id})
