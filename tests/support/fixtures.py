@@ -86,4 +86,4 @@ def make_installation(tmp_path: Path, prepared_var: Path) -> Iterator[Callable[.
 
     yield make
     for installation in made:
-        installation.stop()
+        installation.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import subprocess
@@ -13,7 +14,6 @@ from tests.support.processes import (
     PYTHON,
     ROOT,
     ServerProcess,
-    accepts_connections,
     find_free_port,
 )
 
@@ -96,7 +96,7 @@ class Installation:
                     "WEB_BIND": f"127.0.0.1:{self.port}",
                     "WEB_CONCURRENCY": str(workers),
                 },
-                is_ready=lambda: accepts_connections(self.port),
+                is_ready=self._is_healthy,
                 log=self.folder / "web.log",
             )
         )
@@ -124,6 +124,22 @@ class Installation:
         """End every process that it started, the last one first."""
         while self._processes:
             self._processes.pop().stop()
+
+    def kill(self) -> None:
+        """End them at once, as a crash would: a worker on the file broker takes five seconds to stop by itself."""
+        while self._processes:
+            self._processes.pop().kill()
+
+    def _is_healthy(self) -> bool:
+        # gunicorn listens before its workers can answer, and even if they never will.
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
 
     def _start(self, process: ServerProcess) -> ServerProcess:
         process.start()
