@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 #: One worker for each core, up to four.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && n=4; echo $$n)
 PYTEST := $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
-SOURCES := billing_worker cohorts reconciliation invoices metering sandbox tests
+SOURCES := billing_worker cohorts reconciliation invoices metering sandbox tests/support tests/settings.py tests/conftest.py bin/check_locks.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo run test test-fast check format lock clean screenshots bench setup setup-dev
