@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+import stripe
 
 from tests.sandbox.process import SandboxProcess
+from tests.stripe_cli.runner import StripeCli
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +28,12 @@ def sandbox(sandbox_process: SandboxProcess) -> SandboxProcess:
 
 
 @pytest.fixture
-def client(sandbox: SandboxProcess):  # type: ignore[no-untyped-def]
+def client(sandbox: SandboxProcess) -> stripe.StripeClient:
     """The SDK's client on an empty sandbox."""
     return sandbox.client
+
+
+@pytest.fixture
+def stripe_cli(tmp_path: Path) -> Callable[[str], StripeCli]:
+    """Make Stripe's own command line for a base URL: ``stripe_cli(sandbox.url).trigger("invoice.paid")``."""
+    return lambda base_url: StripeCli(base_url, home=tmp_path)

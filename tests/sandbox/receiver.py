@@ -23,7 +23,10 @@ class Received:
         Raises:
             stripe.SignatureVerificationError: it does not verify.
         """
-        return stripe.Webhook.construct_event(self.body, self.headers["stripe-signature"], secret)
+        event: stripe.Event = stripe.Webhook.construct_event(
+            self.body, self.headers["stripe-signature"], secret
+        )
+        return event
 
 
 @dataclass
@@ -48,7 +51,7 @@ class Receiver:
                 self.end_headers()
                 self.wfile.write(b"ok")
 
-            def log_message(self, format: str, *arguments: Any) -> None:
+            def log_message(self, *arguments: Any) -> None:
                 return
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

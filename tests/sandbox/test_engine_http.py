@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
+import urllib.parse
+from decimal import Decimal
 
 import pytest
 import stripe
@@ -70,8 +72,6 @@ def test_a_missing_object_is_404_with_the_whole_error_body(sandbox: SandboxProce
 
 @pytest.mark.parametrize("id", ["..", "a%2Fb", "%F0%9F%92%A9", "' OR 1=1", "x" * 3000])
 def test_hostile_ids_are_merely_missing(sandbox: SandboxProcess, id: str) -> None:
-    import urllib.parse
-
     answer = sandbox.request("GET", f"/v1/customers/{urllib.parse.quote(id, safe='%')}")
     assert answer.status == 404
 
@@ -209,7 +209,7 @@ def test_lookup_keys_are_unique_until_transferred(sandbox: SandboxProcess) -> No
         prices.create({"product": product, "currency": "usd", "unit_amount": 6, "lookup_key": "seat"})
     new = prices.create(
         {
-            "product": product, "currency": "usd", "unit_amount_decimal": "6.50", "lookup_key": "seat",
+            "product": product, "currency": "usd", "unit_amount_decimal": Decimal("6.50"), "lookup_key": "seat",
             "transfer_lookup_key": True,
         }
     )  # fmt: skip

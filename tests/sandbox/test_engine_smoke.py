@@ -27,7 +27,7 @@ def test_customer_lives_through_create_update_list_and_delete(sandbox: SandboxPr
 
 def test_unknown_parameter_is_refused_by_name(sandbox: SandboxProcess) -> None:
     with pytest.raises(stripe.InvalidRequestError) as refused:
-        sandbox.client.v1.customers.create({"emial": "ada@example.com"})  # type: ignore[typeddict-unknown-key]
+        sandbox.client.raw_request("post", "/v1/customers", emial="ada@example.com")
     assert refused.value.http_status == 400
     assert refused.value.code == "parameter_unknown"
     assert refused.value.param == "emial"
