@@ -1,4 +1,7 @@
-"""The smallest valid objects of the ground floor. Each app adds its own in `tests/<app>/factories.py`."""
+"""The smallest valid objects of the ground floor. Each app adds its own in `tests/<app>/factories.py`.
+
+Call `AccountFactory.create(...)`: the type checker knows what it returns.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-import factory
+from factory.declarations import LazyAttribute, Sequence, SubFactory
 from factory.django import DjangoModelFactory
 
 from billing_worker.accounts import models
@@ -20,7 +23,7 @@ class ClockFactory(DjangoModelFactory[models.TestClock]):
     class Meta:
         model = models.TestClock
 
-    stripe_test_clock_id = factory.Sequence(lambda n: f"clock_{n}")
+    stripe_test_clock_id = Sequence(lambda n: f"clock_{n}")
     frozen_at = datetime(2026, 10, 1, tzinfo=UTC)
 
 
@@ -30,10 +33,10 @@ class AccountFactory(DjangoModelFactory[models.Account]):
     class Meta:
         model = models.Account
 
-    id = factory.Sequence(lambda n: 5001 + n)
-    name = factory.LazyAttribute(lambda account: f"Example {account.id} Ltd")
+    id = Sequence(lambda n: 5001 + n)
+    name = LazyAttribute(lambda account: f"Example {account.id} Ltd")
     status = AccountStatus.ACTIVE
-    billing_email = factory.LazyAttribute(lambda account: f"billing-{account.id}@example.com")
+    billing_email = LazyAttribute(lambda account: f"billing-{account.id}@example.com")
     currency = "usd"
     opened_at = datetime(2020, 1, 1, tzinfo=UTC)
     imported_at = NOW
@@ -42,7 +45,7 @@ class AccountFactory(DjangoModelFactory[models.Account]):
 class CustomerAccountFactory(AccountFactory):
     """An account that already has its Stripe customer."""
 
-    stripe_customer_id = factory.LazyAttribute(lambda account: f"cus_{account.id}")
+    stripe_customer_id = LazyAttribute(lambda account: f"cus_{account.id}")
 
 
 class AccountPlanFactory(DjangoModelFactory[models.AccountPlan]):
@@ -51,7 +54,7 @@ class AccountPlanFactory(DjangoModelFactory[models.AccountPlan]):
     class Meta:
         model = models.AccountPlan
 
-    account = factory.SubFactory(AccountFactory)
+    account = SubFactory(AccountFactory)
     plan_name = "Essential"
     unit_amount_decimal = Decimal(49900)
     effective_from = date(2020, 1, 1)
@@ -63,7 +66,7 @@ class AccountTierFactory(DjangoModelFactory[models.AccountTier]):
     class Meta:
         model = models.AccountTier
 
-    account = factory.SubFactory(AccountFactory)
+    account = SubFactory(AccountFactory)
     usage_type = "ST"
     tier_from = 0
     tier_to = None
@@ -77,11 +80,11 @@ class ManagedJobFactory(DjangoModelFactory[models.ManagedJob]):
     class Meta:
         model = models.ManagedJob
 
-    id = factory.Sequence(lambda n: 9001 + n)
-    account = factory.SubFactory(AccountFactory)
+    id = Sequence(lambda n: 9001 + n)
+    account = SubFactory(AccountFactory)
     title = "Landing page"
     amount_minor = 125000
-    currency = factory.LazyAttribute(lambda job: job.account.currency)
+    currency = LazyAttribute(lambda job: job.account.currency)
     status = JobStatus.DONE
     completed_at = datetime(2026, 10, 12, 15, 30, tzinfo=UTC)
 
@@ -92,7 +95,7 @@ class BillingLeaseFactory(DjangoModelFactory[models.BillingLease]):
     class Meta:
         model = models.BillingLease
 
-    account = factory.SubFactory(AccountFactory)
+    account = SubFactory(AccountFactory)
     period = "2026-10"
     biller = Biller.STRIPE
     changed_at = NOW

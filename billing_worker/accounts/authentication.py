@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
@@ -34,7 +34,7 @@ class ServiceKeyAuthentication(BaseAuthentication):
         if not raw:
             return None
         try:
-            key = ServiceKey.objects.get_from_key(raw)
+            key = cast(ServiceKey, ServiceKey.objects.get_from_key(raw))
         except ServiceKey.DoesNotExist:
             raise AuthenticationFailed("this service key is unknown, revoked or expired") from None
         if key.has_expired:

@@ -75,6 +75,21 @@ def get_members(payer: Account) -> list[Account]:
     return [payer, *sorted(members[1:], key=lambda member: member.pk)]
 
 
+def get_families(payer_ids: Collection[int]) -> dict[int, list[int]]:
+    """`get_members` for many payers, as ids: one query for each level of children. Every id given is in the answer."""
+    families = {payer_id: [payer_id] for payer_id in payer_ids}
+    owners = {payer_id: payer_id for payer_id in payer_ids}
+    layer = set(owners)
+    while layer:
+        children = Account.objects.filter(parent__in=layer, stripe_customer_id__isnull=True)
+        found = {pk: parent_id for pk, parent_id in children.values_list("pk", "parent_id") if pk not in owners}
+        for pk, parent_id in sorted(found.items()):
+            owners[pk] = owners[parent_id]
+            families[owners[pk]].append(pk)
+        layer = set(found)
+    return families
+
+
 def get_terms(account_id: int, period: Period) -> AccountTerms:
     """What the account's plan says for the period (see `AccountTerms`).
 
@@ -113,6 +128,12 @@ def get_billers(period: Period, *, account_ids: Collection[int]) -> dict[int, Bi
     leases = BillingLease.objects.filter(period=str(period), account__in=account_ids)
     found = {lease.account_id: Biller(lease.biller) for lease in leases}
     return {account_id: found.get(account_id, Biller.LEGACY) for account_id in account_ids}
+
+
+def get_billed_payer_ids(period: Period) -> list[int]:
+    """The accounts that Stripe bills for the period and that pay themselves, in order."""
+    leased = Account.objects.filter(leases__period=str(period), leases__biller=Biller.STRIPE)
+    return list(leased.filter(stripe_customer_id__isnull=False).order_by("pk").values_list("pk", flat=True))
 
 
 def get_now_for(account: Account, now: datetime) -> datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from django.db import IntegrityError, transaction
 
@@ -135,9 +135,10 @@ def create_service_key(
     if not name.strip() or not scopes or unknown:
         reason = f"unknown scope {', '.join(unknown)}" if unknown else "a key needs a name and a scope"
         raise InvalidInput(f"{reason}; scopes are {', '.join(SCOPES)}", fields={"scopes": [reason]})
-    key, plain = ServiceKey.objects.create_key(
+    created, plain = ServiceKey.objects.create_key(
         name=name.strip(), scopes=sorted(set(scopes)), created_by=created_by
     )
+    key = cast(ServiceKey, created)
     record_audit(
         actor=actor,
         action="service_key.created",

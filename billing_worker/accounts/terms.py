@@ -7,7 +7,7 @@ account that starts within the month has those in force on its start day. Dates 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 
@@ -48,14 +48,16 @@ def build_terms(
     """Pick from an account's whole history what holds for the period. Rows of other accounts must not be given."""
     opened = to_utc(account.opened_at).date()
     status = AccountStatus(account.status)
-    base = {"account_id": account.pk, "period": period, "currency": account.currency, "status": status}
+    nothing = AccountTerms(
+        account_id=account.pk, period=period, currency=account.currency, status=status, is_billable=False
+    )
     if not _is_billable(account, status, opened, period):
-        return AccountTerms(**base, is_billable=False)
+        return nothing
     day = max(period.start_date, opened)
     plan = next((plan for plan in plans if _is_in_force(plan, day)), None)
     in_force = [tier for tier in tiers if _is_in_force(tier, day)]
-    return AccountTerms(
-        **base,
+    return replace(
+        nothing,
         is_billable=True,
         start_date=opened if opened > period.start_date else None,
         plan_name=plan.plan_name if plan else None,

@@ -87,7 +87,7 @@ def get_bills(
         found = list(invoices)
         lines: defaultdict[int, list[LegacyInvoiceLine]] = defaultdict(list)
         for line in LegacyInvoiceLine.objects.filter(
-            inv_id__in=LegacyInvoice.objects.filter(period=str(period)).values("inv_id")
+            inv_id__in=invoices.order_by().values("inv_id")
         ):
             lines[line.inv_id].append(line)
     return [LegacyBill(invoice=invoice, lines=tuple(lines[invoice.inv_id])) for invoice in found]

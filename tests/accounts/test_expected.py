@@ -28,13 +28,13 @@ def summarize(ledger):
 
 
 def test_a_child_bills_through_its_parent_with_the_parents_tiers():
-    parent = CustomerAccountFactory()
-    child = AccountFactory(parent=parent)
-    AccountPlanFactory(account=parent)
-    AccountPlanFactory(account=child, unit_amount_decimal=9900)
+    parent = CustomerAccountFactory.create()
+    child = AccountFactory.create(parent=parent)
+    AccountPlanFactory.create(account=parent)
+    AccountPlanFactory.create(account=child, unit_amount_decimal=9900)
     make_tiers(parent, "ST", (1000, "0"), (None, "0.5"))
     make_tiers(child, "ST", (None, "99"))
-    ManagedJobFactory(account=child, amount_minor=5000)
+    ManagedJobFactory.create(account=child, amount_minor=5000)
 
     ledger = compute_expected_ledger(OCTOBER, usage={parent.pk: {"ST": 900}, child.pk: {"ST": 110}})
 
@@ -50,15 +50,15 @@ def test_a_child_bills_through_its_parent_with_the_parents_tiers():
 
 
 def test_suspended_closed_young_and_empty_accounts():
-    suspended = AccountFactory(status="suspended")
-    closed = AccountFactory(status="closed", closed_at=datetime(2026, 9, 1, tzinfo=UTC))
-    young = AccountFactory(opened_at=datetime(2026, 10, 12, 9, tzinfo=UTC))
-    empty = AccountFactory()
-    AccountPlanFactory(account=suspended)
+    suspended = AccountFactory.create(status="suspended")
+    closed = AccountFactory.create(status="closed", closed_at=datetime(2026, 9, 1, tzinfo=UTC))
+    young = AccountFactory.create(opened_at=datetime(2026, 10, 12, 9, tzinfo=UTC))
+    empty = AccountFactory.create()
+    AccountPlanFactory.create(account=suspended)
     make_tiers(suspended, "ST", (None, "1"))
-    AccountPlanFactory(account=closed)
-    ManagedJobFactory(account=closed)
-    AccountPlanFactory(account=young, effective_from=date(2026, 10, 12))
+    AccountPlanFactory.create(account=closed)
+    ManagedJobFactory.create(account=closed)
+    AccountPlanFactory.create(account=young, effective_from=date(2026, 10, 12))
 
     ledger = compute_expected_ledger(OCTOBER, usage={suspended.pk: {"ST": 500}, closed.pk: {"ST": 500}})
 

@@ -49,7 +49,7 @@ def test_amounts_become_minor_units_exactly_and_bounds_inclusive():
     assert account.opened_at == datetime(2020, 1, 1, 9, 30, tzinfo=UTC)
     assert account.plans.get().unit_amount_decimal == Decimal(49990)
     free, paid = account.tiers.all()
-    assert (free.tier_from, free.tier_to, free.unit_amount_decimal) == (0, 100_000, 0)
+    assert (free.tier_from, free.tier_to, free.unit_amount_decimal) == (0, 100_000, Decimal(0))
     assert (paid.tier_from, paid.tier_to, paid.unit_amount_decimal) == (100_000, None, Decimal("0.2505001"))
     yen = Account.objects.get(pk=1002)
     assert yen.plans.get().unit_amount_decimal == Decimal(48000)

@@ -39,10 +39,10 @@ OCTOBER = Period(2026, 10)
 
 
 def test_an_account_pays_for_itself_unless_it_has_a_parent_and_no_customer():
-    parent = CustomerAccountFactory()
-    child = AccountFactory(parent=parent)
-    own = CustomerAccountFactory(parent=parent)
-    grandchild = AccountFactory(parent=child)
+    parent = CustomerAccountFactory.create()
+    child = AccountFactory.create(parent=parent)
+    own = CustomerAccountFactory.create(parent=parent)
+    grandchild = AccountFactory.create(parent=child)
 
     assert get_payer(parent) == parent
     assert get_payer(child) == parent
@@ -53,22 +53,22 @@ def test_an_account_pays_for_itself_unless_it_has_a_parent_and_no_customer():
 
 
 def test_before_provisioning_there_is_a_billing_account_and_no_payer():
-    parent = AccountFactory()
-    child = AccountFactory(parent=parent)
+    parent = AccountFactory.create()
+    child = AccountFactory.create(parent=parent)
     assert get_billing_account(child) == parent
     assert get_payer(child) is None
 
 
 def test_customers_lead_back_to_their_accounts():
-    account = CustomerAccountFactory()
-    assert get_account_by_customer(account.stripe_customer_id) == account
+    account = CustomerAccountFactory.create(stripe_customer_id="cus_1")
+    assert get_account_by_customer("cus_1") == account
     assert get_account_by_customer("cus_unknown") is None
 
 
 def test_the_plan_of_the_first_holds_for_the_month():
-    account = AccountFactory()
-    AccountPlanFactory(account=account, unit_amount_decimal=9900, effective_to=date(2026, 10, 15))
-    AccountPlanFactory(account=account, unit_amount_decimal=14900, effective_from=date(2026, 10, 15))
+    account = AccountFactory.create()
+    AccountPlanFactory.create(account=account, unit_amount_decimal=9900, effective_to=date(2026, 10, 15))
+    AccountPlanFactory.create(account=account, unit_amount_decimal=14900, effective_from=date(2026, 10, 15))
 
     assert get_terms(account.pk, OCTOBER).flat_unit_amount_decimal == 9900
     assert get_terms(account.pk, OCTOBER.next()).flat_unit_amount_decimal == 14900
@@ -76,15 +76,15 @@ def test_the_plan_of_the_first_holds_for_the_month():
 
 
 def test_a_change_on_the_first_holds_from_that_month():
-    account = AccountFactory()
-    AccountPlanFactory(account=account, unit_amount_decimal=9900, effective_to=date(2026, 10, 1))
-    AccountPlanFactory(account=account, unit_amount_decimal=14900, effective_from=date(2026, 10, 1))
+    account = AccountFactory.create()
+    AccountPlanFactory.create(account=account, unit_amount_decimal=9900, effective_to=date(2026, 10, 1))
+    AccountPlanFactory.create(account=account, unit_amount_decimal=14900, effective_from=date(2026, 10, 1))
     assert get_terms(account.pk, OCTOBER).flat_unit_amount_decimal == 14900
 
 
 def test_an_account_that_starts_within_the_month_has_the_terms_of_its_start_day():
-    account = AccountFactory(opened_at=datetime(2026, 10, 20, 23, 30, tzinfo=UTC))
-    AccountPlanFactory(account=account, effective_from=date(2026, 10, 20))
+    account = AccountFactory.create(opened_at=datetime(2026, 10, 20, 23, 30, tzinfo=UTC))
+    AccountPlanFactory.create(account=account, effective_from=date(2026, 10, 20))
     make_tiers(account, "ST", (1000, "0"), (None, "0.25"), effective_from=date(2026, 10, 20))
 
     terms = get_terms(account.pk, OCTOBER)
@@ -96,14 +96,14 @@ def test_an_account_that_starts_within_the_month_has_the_terms_of_its_start_day(
 
 
 def test_a_plan_that_starts_later_than_the_account_waits_for_the_next_first():
-    account = AccountFactory(opened_at=datetime(2026, 10, 1, tzinfo=UTC))
-    AccountPlanFactory(account=account, effective_from=date(2026, 10, 2))
+    account = AccountFactory.create(opened_at=datetime(2026, 10, 1, tzinfo=UTC))
+    AccountPlanFactory.create(account=account, effective_from=date(2026, 10, 2))
     assert get_terms(account.pk, OCTOBER).flat_unit_amount_decimal is None
 
 
 def test_a_closed_account_owes_nothing_after_its_closing_month():
-    account = AccountFactory(status="closed", closed_at=datetime(2026, 9, 20, tzinfo=UTC))
-    AccountPlanFactory(account=account, effective_to=date(2026, 9, 20))
+    account = AccountFactory.create(status="closed", closed_at=datetime(2026, 9, 20, tzinfo=UTC))
+    AccountPlanFactory.create(account=account, effective_to=date(2026, 9, 20))
 
     assert get_terms(account.pk, Period(2026, 9)).flat_unit_amount_decimal == 49900
     october = get_terms(account.pk, OCTOBER)
@@ -112,7 +112,7 @@ def test_a_closed_account_owes_nothing_after_its_closing_month():
 
 def test_terms_of_many_take_three_queries():
     for _ in range(5):
-        AccountPlanFactory()
+        AccountPlanFactory.create()
     with CaptureQueriesContext(
         connection,
     ) as queries:
@@ -128,8 +128,8 @@ def test_terms_of_an_unknown_account():
 
 
 def test_no_lease_means_the_old_service_bills():
-    lease = BillingLeaseFactory()
-    other = AccountFactory()
+    lease = BillingLeaseFactory.create()
+    other = AccountFactory.create()
     assert get_biller(lease.account_id, OCTOBER) == Biller.STRIPE
     assert get_biller(lease.account_id, OCTOBER.next()) == Biller.LEGACY
     assert get_billers(OCTOBER, account_ids=[lease.account_id, other.pk]) == {
@@ -139,17 +139,17 @@ def test_no_lease_means_the_old_service_bills():
 
 
 def test_accounts_on_a_test_clock_live_in_its_time():
-    clock = ClockFactory(frozen_at=datetime(2026, 10, 31, 23, 30, tzinfo=UTC))
-    parent = CustomerAccountFactory(test_clock=clock)
+    clock = ClockFactory.create(frozen_at=datetime(2026, 10, 31, 23, 30, tzinfo=UTC))
+    parent = CustomerAccountFactory.create(test_clock=clock)
     assert get_now_for(parent, NOW) == clock.frozen_at
-    assert get_now_for(AccountFactory(parent=parent), NOW) == clock.frozen_at
-    assert get_now_for(AccountFactory(), NOW) == NOW
+    assert get_now_for(AccountFactory.create(parent=parent), NOW) == clock.frozen_at
+    assert get_now_for(AccountFactory.create(), NOW) == NOW
 
 
 def test_jobs_done_in_the_month_are_due_once():
-    due = ManagedJobFactory(completed_at=datetime(2026, 10, 31, 23, 59, 59, tzinfo=UTC))
-    ManagedJobFactory(completed_at=datetime(2026, 11, 1, tzinfo=UTC))
-    ManagedJobFactory(status="open", completed_at=None)
-    ManagedJobFactory(status="billed")
+    due = ManagedJobFactory.create(completed_at=datetime(2026, 10, 31, 23, 59, 59, tzinfo=UTC))
+    ManagedJobFactory.create(completed_at=datetime(2026, 11, 1, tzinfo=UTC))
+    ManagedJobFactory.create(status="open", completed_at=None)
+    ManagedJobFactory.create(status="billed")
     assert list(select_jobs_due(OCTOBER)) == [due]
     assert list(select_jobs_due(OCTOBER, account_ids=[])) == []

@@ -28,7 +28,7 @@ def say(account_id: int, biller: Biller, reason: str = "cohort 1 moves") -> None
 
 
 def test_each_change_of_the_biller_is_audited_once():
-    account = AccountFactory()
+    account = AccountFactory.create()
     say(account.pk, Biller.STRIPE)
     say(account.pk, Biller.STRIPE)
     say(account.pk, Biller.LEGACY, "rolled back")
@@ -42,7 +42,7 @@ def test_each_change_of_the_biller_is_audited_once():
 
 
 def test_a_change_of_the_biller_needs_a_reason_and_an_account():
-    account = AccountFactory()
+    account = AccountFactory.create()
     with pytest.raises(InvalidInput, match="say why"):
         say(account.pk, Biller.STRIPE, "  ")
     with pytest.raises(UnknownAccount):
@@ -50,7 +50,7 @@ def test_a_change_of_the_biller_needs_a_reason_and_an_account():
 
 
 def test_linking_a_customer_twice_changes_nothing():
-    account, clock = AccountFactory(), ClockFactory()
+    account, clock = AccountFactory.create(), ClockFactory.create()
     for _ in range(2):
         link_customer(account_id=account.pk, stripe_customer_id="cus_1", test_clock=clock, now=NOW)
     account.refresh_from_db()
@@ -59,11 +59,11 @@ def test_linking_a_customer_twice_changes_nothing():
 
 
 def test_a_customer_is_never_moved_silently():
-    taken, free = CustomerAccountFactory(), AccountFactory()
+    taken, free = CustomerAccountFactory.create(stripe_customer_id="cus_1"), AccountFactory.create()
     with pytest.raises(CustomerAlreadyLinked, match="already has customer"):
         link_customer(account_id=taken.pk, stripe_customer_id="cus_other", now=NOW)
     with pytest.raises(CustomerAlreadyLinked, match="belongs to another account"):
-        link_customer(account_id=free.pk, stripe_customer_id=taken.stripe_customer_id, now=NOW)
+        link_customer(account_id=free.pk, stripe_customer_id="cus_1", now=NOW)
     free.refresh_from_db()
     assert free.stripe_customer_id is None
 

@@ -37,17 +37,17 @@ def stripe(sandbox_server, settings):
 
 @pytest.fixture
 def accounts():
-    parent = CustomerAccountFactory()
+    parent = CustomerAccountFactory.create()
     make_tiers(parent, "ST", (1000, "0"), (None, "0.25"))
-    child = AccountFactory(parent=parent)
+    child = AccountFactory.create(parent=parent)
     make_tiers(child, "ST", (None, "9"))
-    same = AccountFactory()
+    same = AccountFactory.create()
     make_tiers(same, "ST", (1000, "0"), (None, "0.25"))
-    AccountPlanFactory(account=parent, effective_to=date(2026, 10, 15))
-    AccountPlanFactory(account=parent, effective_from=date(2026, 10, 15), unit_amount_decimal=59900)
-    AccountPlanFactory(account=child)
-    AccountPlanFactory(account=same, unit_amount_decimal=48000, effective_from=date(2026, 12, 1))
-    AccountPlanFactory(account=AccountFactory(currency="jpy"), unit_amount_decimal=48000)
+    AccountPlanFactory.create(account=parent, effective_to=date(2026, 10, 15))
+    AccountPlanFactory.create(account=parent, effective_from=date(2026, 10, 15), unit_amount_decimal=59900)
+    AccountPlanFactory.create(account=child)
+    AccountPlanFactory.create(account=same, unit_amount_decimal=48000, effective_from=date(2026, 12, 1))
+    AccountPlanFactory.create(account=AccountFactory.create(currency="jpy"), unit_amount_decimal=48000)
 
 
 def test_each_distinct_price_of_this_month_and_the_next_is_wanted_once(accounts):

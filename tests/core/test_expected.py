@@ -5,10 +5,13 @@ from decimal import Decimal
 
 from billing_worker.core.expected import BilledAccount, ExactJob, ExpectedLine, compute_expected_lines
 from billing_worker.core.periods import Period
-from billing_worker.core.rating import Tier
+from billing_worker.core.rating import Tier, UsageType
 
 OCTOBER = Period(2026, 10)
-TIERS = {"ST": [Tier(1000, Decimal(0)), Tier(None, Decimal("0.25"))], "CV": [Tier(None, Decimal("1.5"))]}
+TIERS: dict[UsageType, list[Tier]] = {
+    "ST": [Tier(1000, Decimal(0)), Tier(None, Decimal("0.25"))],
+    "CV": [Tier(None, Decimal("1.5"))],
+}
 
 
 def test_a_family_month_on_one_invoice():

@@ -35,7 +35,7 @@ def test_customers_come_with_their_rows_in_their_own_types(legacy_tables):
         (None, Decimal("2.505000")),
     ]
     assert [job.amount for job in first.jobs] == [Decimal("1250.00")]
-    assert second.fees == second.tiers == second.jobs == ()
+    assert (second.fees, second.tiers, second.jobs) == ((), (), ())
 
 
 def test_bills_of_a_period_with_lines_drafts_and_duplicates_but_not_void_ones(legacy_tables):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -59,9 +60,7 @@ def find_problems(customer: LegacyCustomer) -> list[str]:
     if not is_supported_currency(account.currency):
         return [*problems, f"currency {account.currency!r} is not one that can be billed"]
     for fee in customer.fees:
-        problems += _check_amount(
-            f"plan row {fee.id}", lambda fee=fee: to_minor(fee.sub_rate, account.currency)
-        )
+        problems += _check_amount(f"plan row {fee.id}", fee.sub_rate, account.currency)
     for job in customer.jobs:
         problems += _find_job_problems(job, account.currency)
     return problems
@@ -138,12 +137,12 @@ def _find_job_problems(job: LegacyManagedJob, currency: str) -> Iterator[str]:
         yield f"job {job.job_id}: status {job.status!r} is none of {', '.join(JobStatus.values)}"
     elif job.status != JobStatus.OPEN and job.completed_at is None:
         yield f"job {job.job_id}: {job.status} without completed_at"
-    yield from _check_amount(f"job {job.job_id}", lambda: to_minor(job.amount, currency))
+    yield from _check_amount(f"job {job.job_id}", job.amount, currency)
 
 
-def _check_amount(row: str, convert: Callable[[], object]) -> list[str]:
+def _check_amount(row: str, amount: Decimal, currency: str) -> list[str]:
     try:
-        convert()
+        to_minor(amount, currency)
     except InvalidInput as error:
         return [f"{row}: {error}"]
     return []

@@ -28,7 +28,9 @@ def find_fee_problems(fees: Sequence[LegacyPlanSub]) -> Iterator[str]:
     for fee in fees:
         if fee.sub_rate < 0:
             yield f"plan row {fee.id}: sub_rate {fee.sub_rate} is negative"
-    yield from _find_date_problems(fees, "plan")
+    if problems := list(_find_date_problems(fees, "plan")):
+        yield from problems
+        return
     for day in _iter_change_days(fees):
         found = [fee.id for fee in fees if _is_in_force(fee, day)]
         if len(found) > 1:
@@ -41,7 +43,9 @@ def find_tier_problems(tiers: Sequence[LegacyPlanUsage]) -> Iterator[str]:
     for tier in tiers:
         if tier.usage_type not in USAGE_TYPES:
             yield f"tier row {tier.id}: usage_type {tier.usage_type!r} is none of {', '.join(USAGE_TYPES)}"
-    yield from _find_date_problems(tiers, "tier")
+    if problems := list(_find_date_problems(tiers, "tier")):
+        yield from problems
+        return
     for kind in USAGE_TYPES:
         rows = [tier for tier in tiers if tier.usage_type == kind]
         for day in _iter_change_days(rows):
@@ -60,7 +64,8 @@ def find_closing_date(rows: Iterable[_Dated]) -> date | None:
 
 def _find_date_problems(rows: Iterable[LegacyPlanSub | LegacyPlanUsage], noun: str) -> Iterator[str]:
     for row in rows:
-        if row.effective_from is None:
+        # MySQL's zero dates arrive as None, whatever the column promises.
+        if not row.effective_from:
             yield f"{noun} row {row.id}: effective_from is missing"
         elif row.effective_to is not None and row.effective_to <= row.effective_from:
             yield f"{noun} row {row.id}: effective_to {row.effective_to} is not after {row.effective_from}"
@@ -82,12 +87,10 @@ def _find_table_problem(rows: Sequence[LegacyPlanUsage]) -> str | None:
 
 
 def _iter_change_days(rows: Sequence[_Dated]) -> Iterator[date]:
-    days = {row.effective_from for row in rows if row.effective_from is not None}
+    days = {row.effective_from for row in rows}
     days |= {row.effective_to for row in rows if row.effective_to is not None}
     yield from sorted(days)
 
 
 def _is_in_force(row: _Dated, day: date) -> bool:
-    if row.effective_from is None:
-        return False
     return row.effective_from <= day and (row.effective_to is None or day < row.effective_to)
