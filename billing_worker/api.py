@@ -13,7 +13,6 @@ from typing import IO, Any
 from rest_framework import exceptions, status
 from rest_framework.parsers import JSONParser
 from rest_framework.response import Response
-from rest_framework.views import exception_handler
 
 from billing_worker.core.errors import BillingError, InvalidInput
 
@@ -61,6 +60,9 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
             build_error("invalid_input", "some fields are not valid", exc.detail),
             status=status.HTTP_400_BAD_REQUEST,
         )
+    # Here and not above: DRF's views load this module by name from the settings while they are being imported.
+    from rest_framework.views import exception_handler
+
     response = exception_handler(exc, context)
     if response is not None and isinstance(exc, exceptions.APIException):
         response.data = build_error(

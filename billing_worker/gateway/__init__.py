@@ -48,6 +48,7 @@ from billing_worker.gateway.events import (
 from billing_worker.gateway.invoices import (
     create_invoice_item,
     finalize_invoice,
+    get_credit_note,
     get_invoice,
     list_credit_notes,
     list_invoices,
@@ -59,6 +60,7 @@ from billing_worker.gateway.meters import (
     list_meter_event_summaries,
     send_meter_event,
 )
+from billing_worker.gateway.objects import read_payload
 from billing_worker.gateway.parsing import (
     get_id,
     parse_address,
@@ -161,6 +163,7 @@ __all__ = [
     "delete_test_clock",
     "dumps",
     "finalize_invoice",
+    "get_credit_note",
     "get_customer",
     "get_event",
     "get_id",
@@ -193,6 +196,7 @@ __all__ = [
     "parse_test_clock",
     "parse_webhook_endpoint",
     "preview_invoice",
+    "read_payload",
     "send_meter_event",
     "set_auto_advance",
     "sign_payload",

@@ -106,6 +106,11 @@ def list_credit_notes(invoice: str) -> list[CreditNote]:
     return [parse_credit_note(payload) for payload in iterate(make_path("credit_notes"), params)]
 
 
+def get_credit_note(credit_note: str) -> CreditNote:
+    """Raises: GatewayNotFound: no such credit note."""
+    return parse_credit_note(call("get", make_path("credit_notes", credit_note)))
+
+
 def _complete(payload: dict[str, Any]) -> Invoice:
     """Parse an invoice and fetch the lines that its first page left out. A preview's lines come in one page."""
     page = payload.get("lines") or {}

@@ -1,6 +1,7 @@
 """Our projections of Stripe's objects: indexed, typed, complete to the last line. dj-stripe's models keep the raw JSON.
 
 `last_event_at` is Stripe's time of the newest event that a row has seen: the guard against events in the wrong order.
+`version` counts the writes: what was read from Stripe is only written if nothing else was since (see `services`).
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class StripeInvoice(models.Model):
     hosted_invoice_url = models.CharField(max_length=2000, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
     last_event_at = models.DateTimeField()
+    version = models.PositiveIntegerField(default=0, editable=False)
     lines_complete = models.BooleanField(
         default=True, help_text="False: Stripe has lines that are not here (it could not be read again)."
     )
@@ -140,6 +142,7 @@ class StripeSubscription(models.Model):
     )
     metadata = models.JSONField(default=dict, blank=True)
     last_event_at = models.DateTimeField()
+    version = models.PositiveIntegerField(default=0, editable=False)
 
     class Meta:
         ordering: ClassVar = ["-created_at", "-pk"]
@@ -169,6 +172,7 @@ class StripeCreditNote(models.Model):
     voided_at = models.DateTimeField(null=True, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
     last_event_at = models.DateTimeField()
+    version = models.PositiveIntegerField(default=0, editable=False)
 
     class Meta:
         ordering: ClassVar = ["-created_at", "-pk"]

@@ -27,7 +27,7 @@ class InvoiceStatus(TextChoices):
 
 
 #: An invoice only ever moves up: an event that would move it down is late, not news.
-INVOICE_RANK: Final = {
+INVOICE_RANK: Final[dict[str, int]] = {
     InvoiceStatus.DRAFT: 0,
     InvoiceStatus.OPEN: 1,
     InvoiceStatus.UNCOLLECTIBLE: 2,
@@ -36,4 +36,4 @@ INVOICE_RANK: Final = {
 }
 #: A subscription may go back and forth (`past_due` to `active`) until it ends, and an end is final.
 SUBSCRIPTION_ENDS: Final = frozenset({"canceled", "incomplete_expired"})
-CREDIT_NOTE_RANK: Final = {"issued": 0, "void": 1}
+CREDIT_NOTE_RANK: Final[dict[str, int]] = {"issued": 0, "void": 1}

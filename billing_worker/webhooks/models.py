@@ -26,9 +26,8 @@ class InboxEvent(models.Model):
         help_text="Stripe's time; the test clock's if the object is on one."
     )
     received_at = models.DateTimeField()
-    attempts = models.PositiveIntegerField(
-        default=0, help_text="Claims so far; also the token of the present claim."
-    )
+    attempts = models.PositiveIntegerField(default=0, help_text="Claims since it came or was last replayed.")
+    claim_token = models.CharField(max_length=32, blank=True, editable=False)
     claimed_at = models.DateTimeField(null=True, blank=True)
     next_attempt_at = models.DateTimeField(null=True, blank=True, help_text="Not before; set while it waits.")
     mirrored_at = models.DateTimeField(

@@ -88,3 +88,16 @@ TAKEN_PREFIXES = ("customer.", "product.", "price.")
 def is_taken(type_: str) -> bool:
     """True for the event types that the worker processes."""
     return type_ in TAKEN_TYPES or type_.startswith(TAKEN_PREFIXES)
+
+
+def list_subscribed_types() -> list[str]:
+    """What to ask Stripe for when an endpoint is registered: every snapshot type that is taken, by name.
+
+    Stripe's endpoints take no wildcards but `*`, so the families are spelled out. Thin events need an event destination
+    of their own in Stripe's dashboard.
+    """
+    families = [
+        *(f"customer.{verb}" for verb in ("created", "updated", "deleted")),
+        *(f"{name}.{verb}" for name in ("product", "price") for verb in ("created", "updated", "deleted")),
+    ]
+    return sorted({*families, *(name for name in TAKEN_TYPES if not name.startswith("v1."))})

@@ -1,0 +1,92 @@
+"""The mirror in the console: read only, Stripe is the writer."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+
+from billing_worker.core.money import format_minor
+from billing_worker.mirror.models import (
+    RawCopy,
+    StripeCreditNote,
+    StripeInvoice,
+    StripeInvoiceLine,
+    StripeSubscription,
+)
+
+
+class ReadOnly:
+    """Nothing is added, changed or deleted here."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class LineInline(ReadOnly, TabularInline):
+    model = StripeInvoiceLine
+    fk_name = "invoice"
+    fields: ClassVar = [
+        "position", "kind", "account", "description", "quantity", "unit_amount_decimal", "amount", "period_start",
+        "period_end",
+    ]  # fmt: skip
+    readonly_fields: ClassVar = ["amount"]
+    ordering: ClassVar = ["position"]
+    extra = 0
+
+    @admin.display(description="Amount")
+    def amount(self, line: StripeInvoiceLine) -> str:
+        return format_minor(line.amount_minor, line.currency)
+
+
+@admin.register(StripeInvoice)
+class StripeInvoiceAdmin(ReadOnly, ModelAdmin):
+    list_display: ClassVar = [
+        "__str__", "account", "status", "total", "billing_reason", "period_start", "period_end", "created_at",
+    ]  # fmt: skip
+    list_filter: ClassVar = ["status", "currency", "billing_reason", "lines_complete"]
+    list_select_related: ClassVar = ["account"]
+    search_fields: ClassVar = ["stripe_invoice_id", "number", "customer", "account__name"]
+    date_hierarchy = "created_at"
+    inlines: ClassVar = [LineInline]
+
+    @admin.display(description="Total", ordering="total_minor")
+    def total(self, invoice: StripeInvoice) -> str:
+        return format_minor(invoice.total_minor, invoice.currency)
+
+
+@admin.register(StripeSubscription)
+class StripeSubscriptionAdmin(ReadOnly, ModelAdmin):
+    list_display: ClassVar = [
+        "stripe_subscription_id", "account", "status", "currency", "current_period_start", "current_period_end",
+    ]  # fmt: skip
+    list_filter: ClassVar = ["status", "currency", "collection_method"]
+    list_select_related: ClassVar = ["account"]
+    search_fields: ClassVar = ["stripe_subscription_id", "customer", "account__name"]
+
+
+@admin.register(StripeCreditNote)
+class StripeCreditNoteAdmin(ReadOnly, ModelAdmin):
+    list_display: ClassVar = ["__str__", "account", "status", "total", "stripe_invoice_id", "created_at"]
+    list_filter: ClassVar = ["status", "currency", "reason"]
+    list_select_related: ClassVar = ["account"]
+    search_fields: ClassVar = ["stripe_credit_note_id", "number", "stripe_invoice_id", "customer"]
+
+    @admin.display(description="Total", ordering="total_minor")
+    def total(self, note: StripeCreditNote) -> str:
+        return format_minor(note.total_minor, note.currency)
+
+
+@admin.register(RawCopy)
+class RawCopyAdmin(ReadOnly, ModelAdmin):
+    list_display: ClassVar = ["stripe_object_id", "kind", "copied_at", "failed_attempts", "next_attempt_at"]
+    list_filter: ClassVar = ["kind"]
+    search_fields: ClassVar = ["stripe_object_id", "last_error"]

@@ -1,0 +1,88 @@
+"""Invoice lines: what each one bills, and keeping our rows equal to Stripe's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from billing_worker.accounts.models import Account
+from billing_worker.catalog.selectors import get_kind_for_product
+from billing_worker.gateway import Invoice, InvoiceLine
+from billing_worker.mirror.models import StripeInvoice, StripeInvoiceLine
+from billing_worker.mirror.states import LineKind
+
+
+def write_lines(row: StripeInvoice, invoice: Invoice) -> None:
+    """Make the row's lines equal to the invoice's: change, add and remove, so that unchanged lines keep their keys."""
+    existing = {line.stripe_line_id: line for line in row.lines.all()}
+    kinds = _resolve_kinds(invoice)
+    accounts = _resolve_accounts(invoice, payer_id=row.account_id)
+    missing = []
+    for position, line in enumerate(invoice.lines):
+        values = _describe_line(line, position=position, kind=kinds[line.id], account_id=accounts[line.id])
+        present = existing.pop(line.id, None)
+        if present is None:
+            missing.append(StripeInvoiceLine(invoice=row, stripe_line_id=line.id, **values))
+            continue
+        changed = [name for name, value in values.items() if getattr(present, name) != value]
+        if changed:
+            for name in changed:
+                setattr(present, name, values[name])
+            present.save(update_fields=changed)
+    if existing:
+        row.lines.filter(stripe_line_id__in=list(existing)).delete()
+    StripeInvoiceLine.objects.bulk_create(missing, batch_size=200)
+
+
+def _resolve_kinds(invoice: Invoice) -> dict[str, str]:
+    """The kind of each line by id: from the catalog's products first, from our own items' metadata second.
+
+    In this order, because a subscription's metadata (which Stripe copies to its lines) says nothing about one line.
+    """
+    by_product = {
+        product: get_kind_for_product(product)
+        for product in {line.product for line in invoice.lines}
+        if product
+    }
+    return {line.id: by_product.get(line.product or "") or _read_kind(line) for line in invoice.lines}
+
+
+def _read_kind(line: InvoiceLine) -> str:
+    named = line.metadata.get("kind") if line.invoice_item else None
+    return named if named in LineKind.values else LineKind.CUSTOM
+
+
+def _resolve_accounts(invoice: Invoice, *, payer_id: int | None) -> dict[str, int | None]:
+    """Whose line each one is, by line id: the account our item's metadata names if it exists, else the payer's."""
+    named = {
+        line.id: int(line.metadata["account_id"])
+        for line in invoice.lines
+        if line.invoice_item and line.metadata.get("account_id", "").isdecimal()
+    }
+    known = set(
+        Account.objects.filter(pk__in=set(named.values())).values_list("pk", flat=True) if named else ()
+    )
+    return {line.id: named[line.id] if named.get(line.id) in known else payer_id for line in invoice.lines}
+
+
+def _describe_line(line: InvoiceLine, *, position: int, kind: str, account_id: int | None) -> dict[str, Any]:
+    return {
+        "position": position,
+        "kind": kind,
+        "account_id": account_id,
+        "amount_minor": line.amount_minor,
+        "currency": line.currency,
+        "quantity": line.quantity,
+        "unit_amount_decimal": line.unit_amount_decimal,
+        "description": line.description,
+        "period_start": line.period_start,
+        "period_end": line.period_end,
+        "price": line.price or "",
+        "product": line.product or "",
+        "subscription": line.subscription or "",
+        "subscription_item": line.subscription_item or "",
+        "invoice_item": line.invoice_item or "",
+        "is_proration": line.is_proration,
+        "discount_minor": line.discount_minor,
+        "tax_minor": line.tax_minor,
+        "metadata": dict(line.metadata),
+    }

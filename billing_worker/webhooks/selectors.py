@@ -1,0 +1,53 @@
+"""Reading the inbox."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db.models import Count, Min, Q
+
+from billing_worker.webhooks.models import InboxEvent
+from billing_worker.webhooks.states import CLAIM_TIMEOUT, InboxState
+
+
+def is_due(now: datetime) -> Q:
+    """Rows that a worker may claim: waiting and due, or claimed by a worker that seems to have died."""
+    return Q(state=InboxState.RECEIVED, next_attempt_at__lte=now) | Q(
+        state=InboxState.PROCESSING, claimed_at__lt=now - CLAIM_TIMEOUT
+    )
+
+
+def list_due_ids(*, now: datetime, limit: int) -> list[int]:
+    """Keys of the rows to process next, in Stripe's order, so that fewer events turn out to be late."""
+    due = InboxEvent.objects.filter(is_due(now)).order_by("event_created_at", "pk")
+    return list(due.values_list("pk", flat=True)[:limit])
+
+
+def count_waiting(*, now: datetime) -> int:
+    """How many events wait for a worker now; those paused after an error do not count."""
+    return InboxEvent.objects.filter(state=InboxState.RECEIVED, next_attempt_at__lte=now).count()
+
+
+def count_states() -> dict[str, int]:
+    """Inbox rows by state; every state is there."""
+    counts = dict.fromkeys(InboxState.values, 0)
+    counts.update(InboxEvent.objects.order_by().values_list("state").annotate(count=Count("pk")))
+    return counts
+
+
+def get_oldest_waiting(*, now: datetime) -> datetime | None:
+    """When the event that has been due the longest became due; None if nothing waits."""
+    waiting = InboxEvent.objects.filter(state=InboxState.RECEIVED, next_attempt_at__lte=now)
+    oldest: datetime | None = waiting.aggregate(oldest=Min("next_attempt_at"))["oldest"]
+    return oldest
+
+
+def count_unsettled(*, customer: str | None = None) -> int:
+    """Events that are not through yet (received or processing), of one customer or of all."""
+    unsettled = InboxEvent.objects.filter(state__in=[InboxState.RECEIVED, InboxState.PROCESSING])
+    return (unsettled if customer is None else unsettled.filter(customer=customer)).count()
+
+
+def list_known_ids(event_ids: list[str]) -> set[str]:
+    """Which of these Stripe event ids the inbox holds."""
+    return set(InboxEvent.objects.filter(event_id__in=event_ids).values_list("event_id", flat=True))

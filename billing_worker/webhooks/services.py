@@ -1,0 +1,165 @@
+"""The inbox's writer: take events in, whoever brings them, exactly once; and put them back for another try."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import structlog
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+
+from billing_worker import gateway
+from billing_worker.alerts.kicks import send_kick
+from billing_worker.alerts.metrics import EVENTS_BACKFILLED, WEBHOOKS_RECEIVED
+from billing_worker.alerts.services import raise_alert
+from billing_worker.alerts.states import AlertName, Severity
+from billing_worker.core.errors import InvalidInput
+from billing_worker.webhooks.models import InboxEvent
+from billing_worker.webhooks.parsing import Envelope, parse_envelope
+from billing_worker.webhooks.registry import is_taken
+from billing_worker.webhooks.selectors import count_waiting, list_known_ids
+from billing_worker.webhooks.states import InboxState
+
+log = structlog.get_logger(__name__)
+
+#: While events wait, one more worker is woken for each so many: a burst wakes several and does not flood the broker.
+EVENTS_PER_KICK = 25
+#: What Stripe keeps. https://docs.stripe.com/api/events
+LONGEST_BACKFILL = timedelta(days=30)
+#: Events younger than this may still be on their way by webhook: finding them first is no gap.
+GAP_AGE = timedelta(minutes=10)
+_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of a delivery. `event` is None for a duplicate."""
+
+    event: InboxEvent | None
+    is_duplicate: bool
+
+
+def receive_event(
+    *, payload: Mapping[str, Any], text: str, now: datetime, source: str = "webhook"
+) -> Receipt:
+    """Store an event unless it is here already, and wake a worker after the commit.
+
+    `text` is the event as it came and is what is kept. A type that nothing takes is stored as ignored.
+
+    Raises:
+        NotAnEvent: the payload is something else.
+    """
+    envelope = parse_envelope(payload)
+    taken = is_taken(envelope.type)
+    event = _insert(envelope, text=text, now=now, source=source, taken=taken)
+    outcome = "duplicate" if event is None else "stored" if taken else "ignored"
+    WEBHOOKS_RECEIVED.labels(type=envelope.type if taken else "other", outcome=outcome).inc()
+    if event is not None and taken:
+        transaction.on_commit(lambda: _wake_worker(now))
+    return Receipt(event=event, is_duplicate=event is None)
+
+
+def replay_events(*, events: QuerySet[InboxEvent], now: datetime) -> int:
+    """Put settled events (processed, failed or ignored) back into the queue. Returns how many.
+
+    Receivers are safe to run twice, and an old event never overwrites a newer state, so a replay only repairs.
+    """
+    settled = events.filter(state__in=[InboxState.PROCESSED, InboxState.FAILED, InboxState.IGNORED])
+    count = InboxEvent.objects.filter(pk__in=list(settled.values_list("pk", flat=True))).update(
+        state=InboxState.RECEIVED, next_attempt_at=now, attempts=0, processed_at=None, last_error=""
+    )
+    if count:
+        send_kick("webhooks.process_inbox")
+    return count
+
+
+def backfill_events(*, since: datetime, now: datetime, types: Sequence[str] | None = None) -> tuple[int, int]:
+    """Bring in what Stripe recorded since an instant and no webhook brought: `(seen, added)`.
+
+    Stripe's times decide, so events on a test clock are found by the clock's time. An event that is older than ten
+    minutes and was not here was lost on the way: that raises an alert.
+
+    Raises:
+        InvalidInput: `since` lies more than 30 days back, where Stripe remembers nothing.
+        GatewayError: Stripe could not be asked.
+    """
+    if now - since > LONGEST_BACKFILL:
+        raise InvalidInput("Stripe keeps events for 30 days: give a later --since")
+    seen, added, lost = 0, 0, 0
+    recorded = gateway.list_events(created_from=since, types=types)
+    while page := list(islice(recorded, _PAGE)):
+        seen += len(page)
+        fresh = _store_missing(page, now=now)
+        added += len(fresh)
+        lost += sum(now - event.event_created_at > GAP_AGE for event in fresh)
+    if added:
+        EVENTS_BACKFILLED.inc(added)
+        send_kick("webhooks.process_inbox")
+    if lost:
+        raise_alert(
+            name=AlertName.WEBHOOK_GAP,
+            severity=Severity.WARNING,
+            subject="stripe events",
+            detail=f"{lost} event(s) since {since:%Y-%m-%d %H:%M} UTC never came by webhook and were fetched instead. "
+            "Check the endpoint in Stripe's dashboard.",
+            now=now,
+            context={"since": since.isoformat(), "lost": lost},
+        )
+    log.info("events_backfilled", since=since.isoformat(), seen=seen, added=added)
+    return seen, added
+
+
+def _store_missing(page: Sequence[Mapping[str, Any]], *, now: datetime) -> list[InboxEvent]:
+    known = list_known_ids([event["id"] for event in page])
+    stored = []
+    for payload in page:
+        if payload["id"] in known:
+            continue
+        envelope = parse_envelope(payload)
+        event = _insert(
+            envelope,
+            text=gateway.dumps(payload),
+            now=now,
+            source="backfill",
+            taken=is_taken(envelope.type),
+        )
+        if event is not None and event.state == InboxState.RECEIVED:
+            stored.append(event)
+    return stored
+
+
+def _insert(envelope: Envelope, *, text: str, now: datetime, source: str, taken: bool) -> InboxEvent | None:
+    """Insert or find that it is here. The unique key decides, also between two deliveries at the same instant."""
+    try:
+        with transaction.atomic():
+            return InboxEvent.objects.create(
+                event_id=envelope.id,
+                type=envelope.type,
+                state=InboxState.RECEIVED if taken else InboxState.IGNORED,
+                source=source,
+                payload=text,
+                object_id=envelope.object_id,
+                customer=envelope.customer,
+                api_version=envelope.api_version,
+                is_live=envelope.is_live,
+                event_created_at=envelope.created_at,
+                received_at=now,
+                next_attempt_at=now if taken else None,
+            )
+    except IntegrityError:
+        if not InboxEvent.objects.filter(event_id=envelope.id).exists():
+            raise
+        return None
+
+
+def _wake_worker(now: datetime) -> None:
+    """Kick for the first event that waits, and again each time so many more do.
+
+    A worker that is awake takes whatever is due before it rests, so a kick for each event would only cost the broker.
+    """
+    if count_waiting(now=now) % EVENTS_PER_KICK == 1:
+        send_kick("webhooks.process_inbox")
