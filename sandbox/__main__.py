@@ -15,7 +15,7 @@ import uvicorn
 from sandbox.engine.app import SandboxApp
 from sandbox.engine.core import Engine
 from sandbox.engine.server import DroppableProtocol
-from sandbox.engine.store import StateLocked
+from sandbox.engine.store import StateRefused
 from sandbox.engine.webhooks import RetrySchedule
 
 DEFAULT_STATE = Path("var/sandbox/state.sqlite3")
@@ -40,8 +40,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         engine = Engine(None if options.memory else options.state, retry_schedule=options.webhook_retries)
-    except StateLocked as error:
-        print(f"{error}: stop it or choose another --state.", file=sys.stderr)
+    except StateRefused as error:
+        print(f"{error}: choose another --state.", file=sys.stderr)
         return 2
     if options.forward_to:
         engine.forward_to(options.forward_to, options.webhook_secret, options.forward_events)

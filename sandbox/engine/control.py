@@ -38,6 +38,10 @@ async def _route(
             return _faults(engine, method, rest, body)
         case "GET", ["deliveries"]:
             return {"data": _deliveries(engine, query)}
+        case "POST", ["deliveries", id, "retry"]:
+            if not engine.deliveries.retry_now(id):
+                raise StripeError(404, f"No such delivery: '{id}'")
+            return {"status": "ok"}
         case _, ["mailgun", "messages"]:
             return _mail(engine, method)
     raise _unknown(method, parts)

@@ -37,7 +37,7 @@ class Engine:
         """Open the state. ``state`` None keeps it in memory.
 
         Raises:
-            StateLocked: another sandbox runs on this file.
+            StateRefused: another sandbox runs on this file, or it is no database.
         """
         self.store = Store(state)
         self.faults = Faults()

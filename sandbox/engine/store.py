@@ -28,8 +28,8 @@ CREATE TABLE IF NOT EXISTS texts (kind TEXT, id TEXT, body TEXT, PRIMARY KEY (ki
 """
 
 
-class StateLocked(Exception):
-    """Another process holds this state file. Stop it or name another file with --state."""
+class StateRefused(Exception):
+    """The state file is held by another process or is no database. Name another one with --state."""
 
 
 class Store:
@@ -43,7 +43,7 @@ class Store:
         """Open ``path`` (None: memory only) and load it.
 
         Raises:
-            StateLocked: another sandbox runs on this file.
+            StateRefused: another sandbox runs on this file, or it is no database.
         """
         self._objects: dict[str, dict[str, JsonObject]] = {}
         self._indexes: dict[tuple[str, str], dict[Any, dict[str, None]]] = {}
@@ -252,9 +252,9 @@ def _open(path: Path | None) -> sqlite3.Connection:
         db.executescript(_SCHEMA)
         db.execute("BEGIN IMMEDIATE")
         db.execute("COMMIT")
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         db.close()
         if "locked" in str(error):
-            raise StateLocked(f"{path} is in use by another sandbox") from error
-        raise
+            raise StateRefused(f"{path} is in use by another sandbox") from error
+        raise StateRefused(f"{path} cannot be used ({error})") from error
     return db

@@ -122,6 +122,17 @@ class Deliveries:
         if row is not None and row["state"] == "pending" and row["next_attempt_at"] <= time.time() + 0.01:
             self._push(id)
 
+    def retry_now(self, id: str) -> bool:
+        """Attempt a pending or given-up delivery at once; False if there is none of that id."""
+        row = self._store.get(_DELIVERY, id)
+        if row is None:
+            return False
+        if row["state"] == "failed":
+            row["state"] = "pending"
+            self._store.put(_DELIVERY, row)
+        self._push(id)
+        return True
+
     # -- life ---------------------------------------------------------------------------------------------------
 
     def start(self) -> None:

@@ -12,7 +12,7 @@ API_KEY = "sk_test_" + "c0ffee" * 4
 
 
 class CliMissing(RuntimeError):
-    """Stripe's CLI is not installed: run ``make bootstrap`` (or ``npm ci`` in tests/stripe_cli)."""
+    """Stripe's CLI is not installed: run ``make setup-dev`` (or ``npm ci`` in tests/stripe_cli)."""
 
 
 class TriggerFailed(AssertionError):
@@ -27,7 +27,7 @@ def find_stripe_cli() -> Path:
     """
     found = sorted((HERE / "node_modules" / "@stripe").glob("cli-*/bin/stripe"))
     if not found:
-        raise CliMissing(f"Stripe's CLI is not in {HERE / 'node_modules'}: run `make bootstrap`")
+        raise CliMissing(f"Stripe's CLI is not in {HERE / 'node_modules'}: run `make setup-dev`")
     return found[0]
 
 
