@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.installation import CommandFailedError, Installation
-from tests.support.processes import ServerDidNotStartError, accepts_connections
+from tests.support.processes import ServerDidNotStartError, accepts_connections, wait_until
 from tests.support.redis import Redis
 
 MakeInstallation = Callable[..., Installation]
@@ -39,7 +39,7 @@ def test_worker_takes_tasks_and_ends(
     worker = installation.start_worker(beat=True)
 
     assert ("redis://" in worker.tail(lines=200)) == (broker == "redis")
-    assert list(installation.var.glob("schedule*")), "the schedule does not run"
+    wait_until(lambda: list(installation.var.glob("schedule*")), what="the schedule")
     started = time.monotonic()
     worker.stop()
     assert time.monotonic() - started < 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from tests.support.processes import (
     accepts_connections,
     find_free_port,
     find_program,
+    wait_until,
 )
 from tests.support.redis import Redis
 from tests.support.s3 import S3Server
@@ -28,14 +28,6 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def ends_soon(pid: int) -> bool:
-    """A kill takes a moment to arrive."""
-    deadline = time.monotonic() + 5
-    while is_alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not is_alive(pid)
 
 
 def test_mariadb_compares_text_by_bytes_and_refuses_what_does_not_fit(mariadb_server: MariaDB) -> None:
@@ -151,7 +143,7 @@ def test_children_of_a_server_end_with_it(tmp_path: Path) -> None:
     with server:
         child = int(server.tail())
         assert is_alive(child)
-    assert ends_soon(child)
+    wait_until(lambda: not is_alive(child), what="the end of the child")
 
 
 def test_servers_end_with_a_killed_test_run(tmp_path: Path) -> None:
@@ -165,7 +157,7 @@ print(server.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert ends_soon(int(done.stdout))
+    wait_until(lambda: not is_alive(int(done.stdout)), what="the end of the server")
 
 
 def test_free_ports_are_free() -> None:

@@ -53,8 +53,13 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium; open pages with `browser.new_page(base_url=...)` and close them."""
-    with open_chromium() as chromium:
+    """Headless Chromium; open pages with `browser.new_page(base_url=...)` and close them.
+
+    Playwright keeps an event loop running in this thread, which Django takes for asynchronous code: it has to be told
+    that there is none.
+    """
+    with pytest.MonkeyPatch.context() as patch, open_chromium() as chromium:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         yield chromium
 
 

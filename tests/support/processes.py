@@ -51,6 +51,19 @@ def accepts_connections(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def wait_until(condition: Callable[[], object], *, seconds: float = 10, what: str = "it") -> None:
+    """Return as soon as the condition holds.
+
+    Raises:
+        TimeoutError: it does not in that time.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not come about within {seconds} s")
+        time.sleep(0.02)
+
+
 class ServerProcess:
     """A child program in a process group of its own, ended with its group.
 
