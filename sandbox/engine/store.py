@@ -249,6 +249,8 @@ def _open(path: Path | None) -> sqlite3.Connection:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
+        # A checkpoint waits for the disk and holds up every request: make them few.
+        db.execute("PRAGMA wal_autocheckpoint = 16000")
         db.executescript(_SCHEMA)
         db.execute("BEGIN IMMEDIATE")
         db.execute("COMMIT")
