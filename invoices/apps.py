@@ -6,4 +6,4 @@ class InvoicesConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from invoices import receivers  # noqa: F401
+        from invoices import checks, receivers  # noqa: F401

@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 
@@ -32,7 +32,10 @@ class Brand:
 @cache
 def get_brand() -> Brand:
     data = tomllib.loads((ASSETS_DIR / "brand.toml").read_text(encoding="utf-8"))
+    values: dict[str, Any] = {
+        key: tuple(item) if isinstance(item, list) else item for key, item in data.items()
+    }
     return Brand(
         name=settings.ENV.BRAND_NAME,
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()},
+        **values,
     )

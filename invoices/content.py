@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from billing_worker.core.expected import LineKind
+from billing_worker.core.rating import LineKind
 
 DocumentKind = Literal["invoice", "credit_note", "receipt"]
 PageSize = Literal["A4", "Letter"]

@@ -39,7 +39,7 @@ class Formatter:
         return format_date(moment, format="long", locale=self.locale)
 
     def days(self, start: datetime, end: datetime) -> str:
-        """The days of the half-open period, like `1 – 31 Oct 2026`; a single day if it holds no more than one."""
+        """The days of the half-open period, like `1 to 31 Oct 2026`; a single day if it holds no more than one."""
         last = max(start, end - timedelta(microseconds=1))
         if start.date() == last.date():
             return self.short_date(start)

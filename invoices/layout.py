@@ -14,6 +14,7 @@ from invoices.locales import get_language, get_texts
 from invoices.rendering.fonts import make_printable
 from invoices.sections import Section, build_sections
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sum:
     label: str
@@ -135,9 +136,7 @@ def _build_facts(
     return facts
 
 
-def _build_sums(
-    content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]
-) -> list[Sum]:
+def _build_sums(content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]) -> list[Sum]:
     def money(amount_minor: int) -> str:
         return formatter.money(amount_minor, content.currency)
 
@@ -148,7 +147,9 @@ def _build_sums(
     sums.append(Sum(label=texts["total"], amount=money(content.total_minor), is_strong=True))
     carried = content.amount_due_minor - content.total_minor
     if carried:
-        label = "carried_forward" if content.amount_due_minor == 0 < content.total_minor else "balance_applied"
+        label = (
+            "carried_forward" if content.amount_due_minor == 0 < content.total_minor else "balance_applied"
+        )
         sums.append(Sum(label=texts[label], amount=money(carried)))
     if content.amount_paid_minor:
         sums.append(Sum(label=texts["amount_paid"], amount=money(-content.amount_paid_minor)))

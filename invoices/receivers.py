@@ -1,0 +1,76 @@
+"""What Stripe's events mean for documents. Rows only: the worker's tasks do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from billing_worker.alerts.services import raise_alert
+from billing_worker.alerts.states import AlertName, Severity
+from billing_worker.mirror.models import StripeInvoice
+from billing_worker.webhooks.registry import StripeEvent, receives
+from invoices.models import InvoiceEvent
+from invoices.services.documents import ensure_document
+from invoices.services.timeline import record_event
+
+
+@receives("invoice.finalized")
+def on_invoice_finalized(event: StripeEvent) -> None:
+    """A finalized invoice of ours gets its document, however often and in whatever order we hear of it."""
+    invoice = _find_invoice(event)
+    if invoice is None:
+        return
+    _record(event, invoice, {})
+    ensure_document(invoice_id=invoice.pk, reason="invoice.finalized", now=event.now)
+
+
+@receives("invoice.paid", "invoice.voided", "invoice.marked_uncollectible", "invoice.payment_failed")
+def on_invoice_changed(event: StripeEvent) -> None:
+    """A change after finalization goes on the timeline. It also proves that the invoice was finalized."""
+    invoice = _find_invoice(event)
+    if invoice is None:
+        return
+    detail = _describe_payment(event.object) if event.type == "invoice.payment_failed" else {}
+    entry = _record(event, invoice, detail)
+    ensure_document(invoice_id=invoice.pk, reason=event.type, now=event.now)
+    if entry is not None and event.type == "invoice.payment_failed":
+        _alert_payment(event, invoice, detail)
+
+
+def _alert_payment(event: StripeEvent, invoice: StripeInvoice, detail: dict[str, Any]) -> None:
+    following = detail["next_payment_attempt_at"] or "none"
+    raise_alert(
+        name=AlertName.PAYMENT_FAILED,
+        severity=Severity.WARNING,
+        subject=invoice.number or invoice.stripe_invoice_id,
+        detail=f"Attempt {detail['attempt_count']} failed; Stripe sends the reminder. Next attempt: {following}",
+        now=event.now,
+        context={"invoice": invoice.stripe_invoice_id},
+    )
+
+
+def _find_invoice(event: StripeEvent) -> StripeInvoice | None:
+    """The mirrored invoice, if it belongs to an account of ours."""
+    return StripeInvoice.objects.filter(stripe_invoice_id=event.object["id"], account__isnull=False).first()
+
+
+def _record(event: StripeEvent, invoice: StripeInvoice, detail: dict[str, Any]) -> InvoiceEvent | None:
+    return record_event(
+        invoice=invoice,
+        name=event.type.removeprefix("invoice."),
+        at=event.created_at,
+        source=event.id,
+        detail=detail,
+        now=event.now,
+    )
+
+
+def _describe_payment(payload: Mapping[str, Any]) -> dict[str, Any]:
+    following = payload.get("next_payment_attempt")
+    return {
+        "attempt_count": payload.get("attempt_count"),
+        "next_payment_attempt_at": f"{datetime.fromtimestamp(following, UTC):%Y-%m-%d %H:%M}"
+        if following
+        else None,
+    }

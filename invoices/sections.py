@@ -50,15 +50,11 @@ class Section:
     total: str = ""
 
 
-def build_sections(
-    content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]
-) -> list[Section]:
+def build_sections(content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]) -> list[Section]:
     """Sections in reading order; within one, Stripe's order of the lines holds."""
     builder = _Builder(content, formatter, texts)
     lines = sorted(enumerate(content.lines), key=lambda item: (*_group_key(item[1]), item[0]))
-    return [
-        builder.build(list(group)) for _, group in groupby((line for _, line in lines), key=_group_key)
-    ]
+    return [builder.build(list(group)) for _, group in groupby((line for _, line in lines), key=_group_key)]
 
 
 def _group_key(line: ContentLine) -> tuple[int, float, float, int]:

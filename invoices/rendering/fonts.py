@@ -73,9 +73,7 @@ def make_printable(text: str) -> str:
     if text.isascii():
         return text
     coverage = get_coverage()
-    return "".join(
-        character if ord(character) in coverage else _replace(character) for character in text
-    )
+    return "".join(character if ord(character) in coverage else _replace(character) for character in text)
 
 
 def _replace(character: str) -> str:

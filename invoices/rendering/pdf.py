@@ -1,4 +1,4 @@
-"""HTML to PDF with WeasyPrint: fast because fonts and styles are parsed once a process, safe because nothing foreign loads.
+"""HTML to PDF with WeasyPrint: fast, because fonts and styles are parsed once; safe, because nothing foreign loads.
 
 The same content gives the same bytes: dates come from the content, fonts from the project.
 """
@@ -20,6 +20,7 @@ from weasyprint import CSS, HTML
 from weasyprint.text.fonts import FontConfiguration
 
 from billing_worker.core.errors import BillingError
+from billing_worker.env import BASE_DIR
 from invoices.brand import get_brand
 from invoices.content import InvoiceContent, PageSize
 from invoices.layout import build_page
@@ -66,7 +67,9 @@ def render_pdf(content: InvoiceContent) -> RenderedPdf:
         target = io.BytesIO()
         document.write_pdf(target)
     if fetcher.refused or warnings:
-        raise RenderFailed(f"the document cannot be printed: {'; '.join([*fetcher.refused, *warnings])[:500]}")
+        raise RenderFailed(
+            f"the document cannot be printed: {'; '.join([*fetcher.refused, *warnings])[:500]}"
+        )
     return RenderedPdf(target.getvalue(), len(document.pages))
 
 
@@ -95,7 +98,9 @@ def _get_engine() -> _Engine:
             f"@font-face {{ font-family: {name}; font-weight: {font.weight};"
             f' src: url("{BASE_URL}{font.url_path}") }}'
         )
-    sheet = Template(get_template("invoices/pdf/invoice.css").template.source).substitute(
+    sheet = Template(
+        (BASE_DIR / "templates/invoices/pdf/invoice.css").read_text(encoding="utf-8")
+    ).substitute(
         family=", ".join(families), accent=brand.accent, accent_soft=brand.accent_soft, ink=brand.ink
     )
     fetcher = AssetFetcher()

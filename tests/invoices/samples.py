@@ -62,12 +62,12 @@ def build_tiers(kind: str, *tiers: tuple[int, str], **changes: Any) -> list[Cont
     ]
 
 
-def build_job(title: str, amount_minor: int, day: int) -> ContentLine:
+def build_job(title: str, amount_minor: int, day: int, *, number: int = 0) -> ContentLine:
     moment = OCTOBER + timedelta(days=day - 1, hours=15)
     return build_line(
         "managed",
         amount_minor,
-        id=f"il_job{day}",
+        id=f"il_job{day}_{number}",
         description=title,
         unit_amount_decimal=Decimal(amount_minor),
         period_start=moment,
@@ -164,7 +164,9 @@ def _japanese() -> InvoiceContent:
     lines = [
         build_line("sub", unit_amount_decimal=Decimal(75000), description="Growth plan"),
         *build_tiers("ST", (1_000_000, "0"), (3_456_789, "0.15")),
-        build_line("managed", 180000, description="秋季キャンペーン設定作業", unit_amount_decimal=Decimal(180000)),
+        build_line(
+            "managed", 180000, description="秋季キャンペーン設定作業", unit_amount_decimal=Decimal(180000)
+        ),
     ]
     return build_content(
         lines, currency="jpy", locale="ja_JP", page_size="A4", buyer=buyer, number="MNT-0003"
@@ -197,10 +199,7 @@ def _managed() -> InvoiceContent:
 
 
 def build_long(lines: int = 1500) -> InvoiceContent:
-    jobs = [
-        build_line("managed", 1000 + n, id=f"il_{n}", description=f"Insertion order {n:05d}", period_start=OCTOBER, period_end=OCTOBER)
-        for n in range(lines)
-    ]
+    jobs = [build_job(f"Insertion order {n:05d}", 1000 + n, 1 + n % 28, number=n) for n in range(lines)]
     return build_content(jobs, number="NWA-1500")
 
 

@@ -1,0 +1,145 @@
+"""From the mirrored Stripe invoice to our content. Reads the database, calls nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from babel import Locale
+
+from billing_worker.accounts.models import Account
+from billing_worker.accounts.selectors import get_terms_for
+from billing_worker.core.errors import BillingError
+from billing_worker.core.periods import Period
+from billing_worker.core.rating import LineKind
+from billing_worker.mirror.models import StripeInvoice, StripeInvoiceLine
+from invoices.brand import get_brand
+from invoices.content import ContentLine, InvoiceContent, Party, clean_text
+from invoices.locales import choose_locale, choose_page_size
+
+
+class InvoiceIncomplete(BillingError):
+    """Not every line of the invoice is mirrored yet. Nothing is wrong: the sweeper looks again."""
+
+    code = "invoice_incomplete"
+
+
+def build_content(invoice: StripeInvoice) -> InvoiceContent:
+    """What we print for a finalized invoice of ours, as the mirror has it now.
+
+    Raises:
+        InvoiceIncomplete: lines are still missing, or the invoice has no number because it is a draft.
+    """
+    account = invoice.account
+    if not invoice.lines_complete or not invoice.number or account is None:
+        raise InvoiceIncomplete(f"{invoice.stripe_invoice_id} is not complete here yet")
+    locale = choose_locale(account.address_country)
+    lines = list(invoice.lines.select_related("account").order_by("position"))
+    plans = _find_plan_names(lines)
+    return InvoiceContent(
+        document_kind="invoice",
+        stripe_invoice_id=invoice.stripe_invoice_id,
+        number=invoice.number,
+        status=invoice.status,
+        currency=invoice.currency,
+        account_id=account.pk,
+        seller=_build_seller(),
+        buyer=_build_buyer(account, locale),
+        issued_at=invoice.finalized_at or invoice.created_at,
+        due_at=invoice.due_at,
+        paid_at=invoice.paid_at,
+        voided_at=invoice.voided_at,
+        period_start=invoice.period_start,
+        period_end=invoice.period_end,
+        collection_method=invoice.collection_method,
+        subtotal_minor=invoice.subtotal_minor,
+        total_discount_minor=invoice.total_discount_minor,
+        total_tax_minor=invoice.total_tax_minor,
+        total_minor=invoice.total_minor,
+        starting_balance_minor=invoice.starting_balance_minor,
+        amount_due_minor=invoice.amount_due_minor,
+        amount_paid_minor=invoice.amount_paid_minor,
+        amount_remaining_minor=invoice.amount_remaining_minor,
+        hosted_invoice_url=_keep_link(invoice.hosted_invoice_url),
+        locale=locale,
+        page_size=choose_page_size(account.address_country),
+        lines=tuple(_build_line(line, plans) for line in lines),
+    )
+
+
+def _build_line(line: StripeInvoiceLine, plans: Mapping[int, str]) -> ContentLine:
+    description = clean_text(line.description)
+    if line.kind == "sub" and not line.is_proration:
+        # Stripe writes "1 x Flat fee (at $499.00 / month)": quantity and price have columns of their own here.
+        description = plans.get(line.pk, "")
+    return ContentLine(
+        id=line.stripe_line_id,
+        kind=cast("LineKind", line.kind),
+        account_id=line.account_id,
+        account_name=clean_text(line.account.name) if line.account else "",
+        description=description,
+        quantity=line.quantity,
+        unit_amount_decimal=line.unit_amount_decimal,
+        amount_minor=line.amount_minor,
+        discount_minor=line.discount_minor,
+        tax_minor=line.tax_minor,
+        period_start=line.period_start,
+        period_end=line.period_end,
+        is_proration=line.is_proration,
+    )
+
+
+def _find_plan_names(lines: Sequence[StripeInvoiceLine]) -> dict[int, str]:
+    """Plan names of flat fees, by line. A line that bills several accounts at one price names no plan."""
+    names: dict[int, str] = {}
+    fees = [line for line in lines if line.kind == "sub" and line.quantity == 1 and line.account_id]
+    for period in {Period.of(line.period_start) for line in fees}:
+        of_period = [line for line in fees if Period.of(line.period_start) == period]
+        terms = get_terms_for(period, account_ids={line.account_id for line in of_period if line.account_id})
+        for line in of_period:
+            found = terms.get(line.account_id or 0)
+            if found and found.plan_name and found.flat_unit_amount_decimal == line.unit_amount_decimal:
+                names[line.pk] = clean_text(found.plan_name)
+    return names
+
+
+def _build_seller() -> Party:
+    brand = get_brand()
+    return Party(
+        name=clean_text(brand.name),
+        address=brand.address,
+        country=brand.country,
+        email=brand.email,
+        tax_ids=brand.tax_ids,
+    )
+
+
+def _build_buyer(account: Account, locale: str) -> Party:
+    return Party(
+        name=clean_text(account.name) or str(account.pk),
+        address=_format_address(account, locale),
+        country=account.address_country,
+        email=clean_text(account.billing_email),
+    )
+
+
+#: Countries that write the postal code behind the city; the others here write it in front.
+_CODE_LAST = frozenset("US CA GB IE AU NZ".split())
+
+
+def _format_address(account: Account, locale: str) -> tuple[str, ...]:
+    country = account.address_country.upper()
+    if country in _CODE_LAST:
+        region = " ".join(part for part in (account.address_state, account.address_postal_code) if part)
+        place = ", ".join(part for part in (account.address_city, region) if part)
+    else:
+        place = " ".join(part for part in (account.address_postal_code, account.address_city) if part)
+        place = ", ".join(part for part in (place, account.address_state) if part)
+    name = Locale.parse(locale).territories.get(country, country)
+    lines = (account.address_line1, account.address_line2, place, name)
+    return tuple(cleaned for cleaned in (clean_text(line) for line in lines) if cleaned)
+
+
+def _keep_link(url: str) -> str:
+    """Only web addresses become links: what a document links to, a customer will click."""
+    return url if url.startswith(("https://", "http://127.0.0.1", "http://localhost")) else ""

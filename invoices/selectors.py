@@ -1,0 +1,49 @@
+"""Reads about documents, mails and charges."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from billing_worker.mirror.models import StripeInvoice, StripeInvoiceLine, StripeSubscription
+from invoices.models import InvoiceDocument, InvoiceMail
+from invoices.states import DocumentKind, DocumentState, MailState
+
+
+def is_ours(invoice: StripeInvoice) -> bool:
+    """Whether we print and mail this invoice: its payer is an account here and it bills something of our catalog.
+
+    A customer of ours can have other invoices at Stripe (the old service's own, or made by hand in Stripe's dashboard):
+    those are mirrored and left alone, because somebody else sends them.
+    """
+    return select_ours().filter(pk=invoice.pk).exists()
+
+
+def select_ours() -> QuerySet[StripeInvoice]:
+    """Invoices that are ours (see `is_ours`)."""
+    lines = StripeInvoiceLine.objects.filter(invoice=OuterRef("pk"))
+    subscriptions = StripeSubscription.objects.filter(
+        stripe_subscription_id=OuterRef("subscription"), account__isnull=False
+    )
+    return StripeInvoice.objects.filter(account__isnull=False).filter(
+        Exists(lines.exclude(kind="custom")) | ~Exists(lines) & Exists(subscriptions)
+    )
+
+
+def select_undocumented(statuses: tuple[str, ...]) -> QuerySet[StripeInvoice]:
+    """Finalized invoices of ours that have no document, oldest first."""
+    documents = InvoiceDocument.objects.filter(invoice=OuterRef("pk"), kind=DocumentKind.INVOICE)
+    return select_ours().filter(~Exists(documents), status__in=statuses).order_by("pk")
+
+
+def select_due_documents(now: datetime) -> QuerySet[InvoiceDocument]:
+    return InvoiceDocument.objects.filter(_is_due(now), state=DocumentState.PENDING).order_by("pk")
+
+
+def select_due_mails(now: datetime) -> QuerySet[InvoiceMail]:
+    return InvoiceMail.objects.filter(_is_due(now), state=MailState.QUEUED).order_by("pk")
+
+
+def _is_due(now: datetime) -> Q:
+    return Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now)

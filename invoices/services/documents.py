@@ -1,0 +1,258 @@
+"""Documents: made once for a finalized invoice, rendered and stored once for each revision.
+
+The rows are the queue of record. A worker claims one by a conditional update, works outside any transaction, and
+settles it under its claim token: a worker that was thought dead and comes back settles nothing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from time import perf_counter
+from typing import Final
+
+import structlog
+from django.db import IntegrityError, transaction
+from django.db.models import F, Max, Q
+
+from billing_worker.accounts.audit import record_audit
+from billing_worker.alerts.kicks import kick
+from billing_worker.alerts.metrics import DOCUMENT_SECONDS, DOCUMENTS_RENDERED
+from billing_worker.alerts.services import raise_alert, resolve_alert
+from billing_worker.alerts.states import AlertName, Severity
+from billing_worker.core.errors import BillingError, Conflict
+from billing_worker.core.periods import Period
+from billing_worker.mirror.models import StripeInvoice
+from invoices.building import InvoiceIncomplete, build_content
+from invoices.checking import find_mismatches
+from invoices.content import compute_content_hash, dump_content, load_content
+from invoices.models import InvoiceDocument
+from invoices.rendering.pdf import TEMPLATE_VERSION, render_pdf
+from invoices.selectors import is_ours
+from invoices.services.mails import queue_first_mail
+from invoices.states import DocumentKind, DocumentState
+from invoices.storage import StoredFile, store_pdf
+
+log = structlog.get_logger(__name__)
+
+MAX_ATTEMPTS: Final = 5
+#: A render takes seconds at most: a claim this old belongs to a worker that is gone.
+CLAIM_EXPIRES_AFTER: Final = timedelta(minutes=10)
+FINAL_STATUSES: Final = ("open", "paid", "uncollectible", "void")
+
+
+class NothingWouldChange(Conflict):
+    """The invoice and the template are as they were: a new revision would be the same file. Download that one."""
+
+    code = "nothing_would_change"
+
+
+class WorkerLost(BillingError):
+    """The process that worked on something ended before it was done."""
+
+    code = "worker_lost"
+
+
+def ensure_document(*, invoice_id: int, reason: str, now: datetime) -> InvoiceDocument | None:
+    """Make the first document of a finalized invoice, if it is ours, complete and has none yet.
+
+    Safe to call any number of times, from any number of workers. None where there is nothing to make: a draft, a
+    foreign invoice, or one whose lines are not all mirrored yet (the sweeper comes back for it).
+    """
+    invoice = StripeInvoice.objects.select_related("account").get(pk=invoice_id)
+    if invoice.status not in FINAL_STATUSES or not is_ours(invoice):
+        return None
+    existing = InvoiceDocument.objects.filter(invoice=invoice, kind=DocumentKind.INVOICE).first()
+    if existing is not None:
+        return existing
+    try:
+        return _create_revision(invoice, reason=reason, requested_by="", now=now)
+    except InvoiceIncomplete as error:
+        log.info("document_waits_for_lines", invoice=invoice.stripe_invoice_id, why=str(error))
+        return None
+
+
+def request_revision(*, invoice_id: int, reason: str, actor: str, now: datetime) -> InvoiceDocument:
+    """Make a new revision at a person's request: as the invoice is now, with the template as it is now.
+
+    A document that had given up is tried again instead. It sends no mail; `resend_document` does.
+
+    Raises:
+        NothingWouldChange: the newest revision already says exactly this.
+        InvoiceIncomplete: not every line is mirrored.
+    """
+    with transaction.atomic():
+        invoice = (
+            StripeInvoice.objects.select_related("account").select_for_update(of=("self",)).get(pk=invoice_id)
+        )
+        document = _create_revision(invoice, reason=reason, requested_by=actor, now=now)
+        record_audit(
+            actor=actor,
+            action="invoices.revision_requested",
+            subject_type="InvoiceDocument",
+            subject_id=document.pk,
+            at=now,
+            reason=reason,
+            after={"revision": document.revision, "template_version": document.template_version},
+        )
+    return document
+
+
+def _create_revision(
+    invoice: StripeInvoice, *, reason: str, requested_by: str, now: datetime
+) -> InvoiceDocument:
+    content = build_content(invoice)
+    content_hash = compute_content_hash(content)
+    of_invoice = InvoiceDocument.objects.filter(invoice=invoice, kind=DocumentKind.INVOICE)
+    same = of_invoice.filter(content_hash=content_hash, template_version=TEMPLATE_VERSION).first()
+    if same is not None:
+        return _revive(same, now=now)
+    mismatches = find_mismatches(content)
+    newest = of_invoice.aggregate(newest=Max("revision"))["newest"] or 0
+    document = InvoiceDocument(
+        invoice=invoice,
+        account_id=content.account_id,
+        kind=DocumentKind.INVOICE,
+        revision=newest + 1,
+        reason=reason,
+        requested_by=requested_by,
+        number=content.number,
+        period=str(Period.of(content.period_start)),
+        currency=content.currency,
+        total_minor=content.total_minor,
+        locale=content.locale,
+        content=dump_content(content),
+        content_hash=content_hash,
+        template_version=TEMPLATE_VERSION,
+        state=DocumentState.BLOCKED if mismatches else DocumentState.PENDING,
+        blocked_reason="\n".join(mismatch.message for mismatch in mismatches),
+        created_at=now,
+    )
+    try:
+        with transaction.atomic():
+            document.save(force_insert=True)
+    except IntegrityError:
+        # Another worker made the same revision between our look and our insert.
+        return of_invoice.get(revision=newest + 1)
+    _announce(document, now=now)
+    return document
+
+
+def _announce(document: InvoiceDocument, *, now: datetime) -> None:
+    if document.state == DocumentState.BLOCKED:
+        raise_alert(
+            name="invoice_mismatch",
+            severity=Severity.CRITICAL,
+            subject=document.number,
+            detail=f"Nothing is rendered or sent until this is explained. {document.blocked_reason}",
+            now=now,
+            context={"document": document.pk},
+        )
+        return
+    log.info("document_created", document=document.pk, number=document.number, revision=document.revision)
+    kick("invoices.render_document", document.pk)
+
+
+def _revive(document: InvoiceDocument, *, now: datetime) -> InvoiceDocument:
+    revived = InvoiceDocument.objects.filter(pk=document.pk, state=DocumentState.FAILED).update(
+        state=DocumentState.PENDING, attempts=0, next_attempt_at=None, last_error=""
+    )
+    if not revived:
+        raise NothingWouldChange(
+            f"revision {document.revision} of {document.number} already says exactly this ({document.state})"
+        )
+    document.refresh_from_db()
+    kick("invoices.render_document", document.pk)
+    return document
+
+
+def render_document(*, document_id: int, now: datetime) -> bool:
+    """Render a waiting document, store and verify its PDF, and queue its mail. Call it outside a transaction.
+
+    True if this call did it; False if it was not waiting (done, blocked, claimed by another worker, not due).
+    A failure is recorded with a back-off, and after five attempts it is given up with an alert.
+    """
+    token = str(uuid.uuid4())
+    due = Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now)
+    claimed = InvoiceDocument.objects.filter(due, pk=document_id, state=DocumentState.PENDING).update(
+        state=DocumentState.RENDERING, claim_token=token, claimed_at=now, attempts=F("attempts") + 1
+    )
+    if not claimed:
+        return False
+    document = InvoiceDocument.objects.get(pk=document_id)
+    started = perf_counter()
+    try:
+        pdf = render_pdf(load_content(document.content))
+        stored = store_pdf(name=make_storage_name(document), body=pdf.body)
+    except (BillingError, OSError) as error:
+        _record_failure(document, error, now=now)
+        return False
+    seconds = perf_counter() - started
+    if not _settle_stored(document, token, stored, pages=pdf.pages, render_ms=round(seconds * 1000), now=now):
+        return False
+    DOCUMENTS_RENDERED.labels(outcome="stored").inc()
+    DOCUMENT_SECONDS.observe(seconds)
+    return True
+
+
+def make_storage_name(document: InvoiceDocument) -> str:
+    return f"{document.account_id}/{document.uuid}.pdf"
+
+
+def _settle_stored(
+    document: InvoiceDocument, token: str, stored: StoredFile, *, pages: int, render_ms: int, now: datetime
+) -> bool:
+    with transaction.atomic():
+        settled = InvoiceDocument.objects.filter(
+            pk=document.pk, state=DocumentState.RENDERING, claim_token=token
+        ).update(
+            state=DocumentState.STORED,
+            stored_at=now,
+            storage_name=stored.name,
+            pdf_sha256=stored.sha256,
+            pdf_bytes=stored.size,
+            pdf_pages=pages,
+            render_ms=render_ms,
+            last_error="",
+        )
+        if not settled:
+            log.warning("document_claim_lost", document=document.pk)
+            return False
+        document.refresh_from_db()
+        queue_first_mail(document=document, now=now)
+    if document.attempts > 1:
+        resolve_alert(name=AlertName.PDF_FAILED, subject=document.number, now=now)
+    return True
+
+
+def _record_failure(document: InvoiceDocument, error: Exception, *, now: datetime) -> None:
+    gives_up = document.attempts >= MAX_ATTEMPTS
+    InvoiceDocument.objects.filter(
+        pk=document.pk, state=DocumentState.RENDERING, claim_token=document.claim_token
+    ).update(
+        state=DocumentState.FAILED if gives_up else DocumentState.PENDING,
+        next_attempt_at=now + timedelta(minutes=2**document.attempts),
+        last_error=f"{type(error).__name__}: {error}"[:500],
+    )
+    DOCUMENTS_RENDERED.labels(outcome="failed" if gives_up else "retried").inc()
+    log.warning("document_failed", document=document.pk, error=str(error), gives_up=gives_up)
+    if gives_up:
+        raise_alert(
+            name=AlertName.PDF_FAILED,
+            severity=Severity.CRITICAL,
+            subject=document.number,
+            detail=f"No PDF after {document.attempts} attempts: {error}",
+            now=now,
+            context={"document": document.pk},
+        )
+
+
+def release_stale_renders(*, now: datetime, older_than: timedelta = CLAIM_EXPIRES_AFTER) -> int:
+    """Give documents whose worker is gone back to the queue: rendering again gives the same bytes.
+
+    One that took five workers with it is given up with an alert, so that it cannot take every worker in turn.
+    """
+    stale = InvoiceDocument.objects.filter(state=DocumentState.RENDERING, claimed_at__lte=now - older_than)
+    for document in stale.filter(attempts__gte=MAX_ATTEMPTS):
+        _record_failure(document, WorkerLost("the worker died while rendering, each time"), now=now)
+    return stale.filter(attempts__lt=MAX_ATTEMPTS).update(state=DocumentState.PENDING, next_attempt_at=None)

@@ -1,0 +1,274 @@
+"""Mails: one for each document revision, claimed before it is sent, never sent again on a guess."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Max, Q
+
+from billing_worker.accounts.audit import record_audit
+from billing_worker.accounts.models import Account
+from billing_worker.alerts.kicks import kick
+from billing_worker.alerts.metrics import MAILS
+from billing_worker.alerts.services import raise_alert, resolve_alert
+from billing_worker.alerts.states import AlertName, Severity
+from billing_worker.core.errors import Conflict, InvalidInput
+from invoices.content import load_content
+from invoices.delivery import Outcome, SendResult, find_evidence, find_refused_addresses, send_message
+from invoices.messages import build_message, build_texts
+from invoices.models import InvoiceDocument, InvoiceMail
+from invoices.states import MAIL_LEFT, DocumentState, MailState
+from invoices.storage import StorageMismatch, read_pdf
+
+log = structlog.get_logger(__name__)
+
+MAX_ATTEMPTS: Final = 8
+#: Sending takes a minute at most: a claim this old belongs to a worker that is gone.
+CLAIM_EXPIRES_AFTER: Final = timedelta(minutes=10)
+
+
+class DocumentNotStored(Conflict):
+    """There is no PDF to send yet. Wait for it, or look at why it failed."""
+
+    code = "document_not_stored"
+
+
+class MailNotOpen(Conflict):
+    """The mail is not in doubt: only one whose outcome is unknown, or that failed, can be settled by a person."""
+
+    code = "mail_not_open"
+
+
+def queue_first_mail(*, document: InvoiceDocument, now: datetime) -> InvoiceMail | None:
+    """Queue the automatic mail of an invoice's first document. Call it in the transaction that settles the PDF.
+
+    None if the invoice was mailed before or a person asked for this revision: then only a person sends it.
+    """
+    of_invoice = InvoiceMail.objects.filter(
+        document__invoice_id=document.invoice_id, document__kind=document.kind
+    )
+    if document.requested_by or of_invoice.exists():
+        return None
+    account = Account.objects.get(pk=document.account_id)
+    return _queue(
+        document,
+        sequence=0,
+        to=split_addresses(account.billing_email),
+        cc=split_addresses(account.billing_cc),
+        reason="",
+        requested_by="",
+        now=now,
+    )
+
+
+def resend_document(
+    *, document_id: int, to: Sequence[str], reason: str, actor: str, now: datetime
+) -> InvoiceMail:
+    """Send a stored document once more, at a person's request, to the addresses that they give.
+
+    Raises:
+        DocumentNotStored: there is no PDF.
+        InvalidInput: no address or no reason.
+    """
+    if not to or not reason.strip():
+        raise InvalidInput("say to whom and why the invoice is sent again")
+    with transaction.atomic():
+        document = InvoiceDocument.objects.select_for_update().get(pk=document_id)
+        if document.state != DocumentState.STORED:
+            raise DocumentNotStored(f"{document.number} has no stored PDF ({document.state})")
+        newest = document.mails.aggregate(newest=Max("sequence"))["newest"]
+        mail = _queue(
+            document,
+            sequence=(newest or 0) + 1,
+            to=list(to),
+            cc=[],
+            reason=reason[:200],
+            requested_by=actor,
+            now=now,
+        )
+        record_audit(
+            actor=actor,
+            action="invoices.resent",
+            subject_type="InvoiceDocument",
+            subject_id=document.pk,
+            at=now,
+            reason=reason,
+            after={"to": list(to), "mail": mail.pk},
+        )
+    return mail
+
+
+def _queue(
+    document: InvoiceDocument,
+    *,
+    sequence: int,
+    to: list[str],
+    cc: list[str],
+    reason: str,
+    requested_by: str,
+    now: datetime,
+) -> InvoiceMail:
+    env = settings.ENV
+    domain = env.BILLING_FROM_ADDRESS.rpartition("@")[2]
+    mail = InvoiceMail(
+        document=document,
+        sequence=sequence,
+        message_id=f"{document.uuid}.{sequence}@{domain}",
+        to=to,
+        cc=cc,
+        bcc=[env.BILLING_BCC_ADDRESS] if env.BILLING_BCC_ADDRESS else [],
+        subject=build_texts(load_content(document.content)).subject,
+        reason=reason,
+        requested_by=requested_by,
+        state=MailState.QUEUED,
+        queued_at=now,
+    )
+    refused = find_refused_addresses([*mail.to, *mail.cc, *mail.bcc])
+    if refused:
+        mail.state = MailState.REFUSED
+        mail.last_error = f"the allow-list (MAIL_ALLOWLIST) refuses {', '.join(refused)}"[:500]
+    elif not to:
+        mail.state = MailState.FAILED
+        mail.last_error = "the account has no billing address"
+    mail.save(force_insert=True)
+    MAILS.labels(outcome=mail.state).inc()
+    if mail.state == MailState.QUEUED:
+        kick("invoices.deliver_mail", mail.pk)
+    else:
+        _alert(mail, mail.last_error, now=now)
+    return mail
+
+
+def split_addresses(text: str) -> list[str]:
+    """`a@example.com, b@example.com` to its addresses, each once, in order."""
+    return list(dict.fromkeys(part.strip() for part in text.replace(";", ",").split(",") if part.strip()))
+
+
+def deliver_mail(*, mail_id: int, now: datetime) -> bool:
+    """Send a queued mail. Call it outside a transaction. True if this call sent it.
+
+    The claim is committed before the service is called. An answer that leaves the outcome open makes the mail
+    `unknown`, with an alert: it is not sent again until the service, or a person, says that it did not go out.
+    """
+    token = str(uuid.uuid4())
+    due = Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now)
+    claimed = InvoiceMail.objects.filter(due, pk=mail_id, state=MailState.QUEUED).update(
+        state=MailState.SENDING, claim_token=token, claimed_at=now, attempts=F("attempts") + 1
+    )
+    if not claimed:
+        return False
+    mail = InvoiceMail.objects.select_related("document").get(pk=mail_id)
+    document = mail.document
+    try:
+        pdf = read_pdf(name=document.storage_name, sha256=document.pdf_sha256)
+    except (StorageMismatch, OSError) as error:
+        result = SendResult(Outcome.NOT_SENT, str(error))
+    else:
+        result = send_message(build_message(mail, load_content(document.content), pdf))
+    return _settle(mail, result, now=now)
+
+
+def _settle(mail: InvoiceMail, result: SendResult, *, now: datetime) -> bool:
+    mine = InvoiceMail.objects.filter(pk=mail.pk, state=MailState.SENDING, claim_token=mail.claim_token)
+    if result.outcome is Outcome.SENT:
+        mine.update(
+            state=MailState.SENT, sent_at=now, last_error="", service_message_id=result.service_message_id
+        )
+        MAILS.labels(outcome="sent").inc()
+        if mail.attempts > 1:
+            resolve_alert(name=AlertName.MAIL_FAILED, subject=mail.document.number, now=now)
+        return True
+    if result.outcome is Outcome.NOT_SENT and mail.attempts < MAX_ATTEMPTS:
+        mine.update(
+            state=MailState.QUEUED,
+            next_attempt_at=now + timedelta(minutes=2 ** min(mail.attempts, 6)),
+            last_error=result.error[:500],
+        )
+        MAILS.labels(outcome="retried").inc()
+        log.warning("mail_not_sent", mail=mail.pk, error=result.error)
+        return False
+    state = MailState.UNKNOWN if result.outcome is Outcome.UNKNOWN else MailState.FAILED
+    mine.update(state=state, last_error=result.error[:500])
+    MAILS.labels(outcome=state.value).inc()
+    _alert(mail, result.error, now=now)
+    return False
+
+
+def _alert(mail: InvoiceMail, detail: str, *, now: datetime) -> None:
+    raise_alert(
+        name=AlertName.MAIL_FAILED,
+        severity=Severity.CRITICAL,
+        subject=mail.document.number,
+        detail=f"The mail to {', '.join(mail.to) or 'nobody'} did not go out for certain: {detail}",
+        now=now,
+        context={"mail": mail.pk},
+    )
+
+
+def resolve_stale_mails(*, now: datetime, older_than: timedelta = CLAIM_EXPIRES_AFTER) -> int:
+    """Settle mails whose worker is gone, by what the mail backend can prove.
+
+    Files: written means sent, not written means that it is queued again. A mail service can't be asked: `unknown`,
+    and an alert; its tracking events or a person settle it.
+    """
+    stale = list(
+        InvoiceMail.objects.select_related("document").filter(
+            state=MailState.SENDING, claimed_at__lte=now - older_than
+        )
+    )
+    for mail in stale:
+        evidence = find_evidence(mail.message_id)
+        if evidence is None:
+            _settle(mail, SendResult(Outcome.UNKNOWN, "the worker died while sending"), now=now)
+        elif evidence:
+            _settle(mail, SendResult(Outcome.SENT), now=now)
+        else:
+            InvoiceMail.objects.filter(
+                pk=mail.pk, state=MailState.SENDING, claim_token=mail.claim_token
+            ).update(state=MailState.QUEUED, next_attempt_at=None)
+    return len(stale)
+
+
+def settle_mail(*, mail_id: int, was_sent: bool, reason: str, actor: str, now: datetime) -> InvoiceMail:
+    """A person says how an open mail ended: it went out, or it did not and is queued again.
+
+    Raises:
+        MailNotOpen: its outcome is not in doubt.
+        InvalidInput: no reason.
+    """
+    if not reason.strip():
+        raise InvalidInput("say how you know")
+    with transaction.atomic():
+        mail = InvoiceMail.objects.select_related("document").select_for_update(of=("self",)).get(pk=mail_id)
+        before = mail.state
+        if before not in (MailState.UNKNOWN, MailState.FAILED) or (before == MailState.FAILED and was_sent):
+            raise MailNotOpen(f"mail {mail.pk} is {before}: there is nothing to settle")
+        if was_sent:
+            mail.state, mail.sent_at = MailState.SENT, mail.claimed_at or now
+        else:
+            mail.state, mail.attempts, mail.next_attempt_at = MailState.QUEUED, 0, None
+            mail.to = mail.to or split_addresses(mail.document.account.billing_email)
+            kick("invoices.deliver_mail", mail.pk)
+        mail.save(update_fields=["state", "sent_at", "attempts", "next_attempt_at", "to"])
+        record_audit(
+            actor=actor,
+            action="invoices.mail_settled",
+            subject_type="InvoiceMail",
+            subject_id=mail.pk,
+            at=now,
+            reason=reason,
+            before={"state": before},
+            after={"state": mail.state},
+        )
+    resolve_alert(name=AlertName.MAIL_FAILED, subject=mail.document.number, now=now)
+    return mail
+
+
+def has_left(mail: InvoiceMail) -> bool:
+    return mail.state in MAIL_LEFT

@@ -1,0 +1,191 @@
+"""Managed-service jobs to Stripe invoice items: the exact amount, once."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from django.db.models import F, QuerySet
+
+from billing_worker import gateway
+from billing_worker.accounts.models import ManagedJob
+from billing_worker.accounts.selectors import get_billers, get_payer, select_jobs_due
+from billing_worker.accounts.states import Biller
+from billing_worker.alerts.services import raise_alert
+from billing_worker.alerts.states import Severity
+from billing_worker.core.periods import Period
+from invoices.models import ManagedCharge
+from invoices.states import ChargeState
+
+log = structlog.get_logger(__name__)
+
+#: Stripe remembers an idempotency key for at least 24 h; an hour is left for clocks that differ.
+KEY_LIVES_FOR: Final = timedelta(hours=23)
+CLAIM_EXPIRES_AFTER: Final = timedelta(minutes=5)
+
+
+@dataclass(slots=True)
+class BillingReport:
+    """What one run did. `skipped` are jobs of accounts that the other side bills or that have no customer yet."""
+
+    created: int = 0
+    billed: int = 0
+    waiting: int = 0
+    rejected: int = 0
+    unknown: int = 0
+    skipped: int = 0
+
+
+def plan_charges(*, period: Period) -> tuple[int, int]:
+    """Write a charge for every job due in the period whose account Stripe bills then. (created, skipped)
+
+    Unique on the job: a second run, or a second worker, creates nothing. A job of an account without a Stripe customer
+    (its own or its payer's) is skipped until it has one.
+    """
+    jobs = list(select_jobs_due(period).select_related("account__parent__parent").filter(charge__isnull=True))
+    payers = {job.pk: get_payer(job.account) for job in jobs}
+    billers = get_billers(
+        period,
+        account_ids={job.account_id for job in jobs} | {payer.pk for payer in payers.values() if payer},
+    )
+    charges = []
+    for job in jobs:
+        payer = payers[job.pk]
+        # Both: the old service puts a child's jobs on its parent's invoice, so either lease there means it bills them.
+        if payer is None or {billers[job.account_id], billers[payer.pk]} != {Biller.STRIPE}:
+            continue
+        charges.append(_build_charge(job, payer.pk, str(payer.stripe_customer_id), period))
+    created = ManagedCharge.objects.bulk_create(charges, ignore_conflicts=True)
+    return len(created), len(jobs) - len(charges)
+
+
+def _build_charge(job: ManagedJob, payer_id: int, customer: str, period: Period) -> ManagedCharge:
+    if job.completed_at is None:
+        raise ValueError(f"job {job.pk} is done without a date")
+    return ManagedCharge(
+        job=job,
+        payer_id=payer_id,
+        customer=customer,
+        period=str(period),
+        amount_minor=job.amount_minor,
+        currency=job.currency,
+        description=job.title,
+        completed_at=job.completed_at,
+        state=ChargeState.PENDING,
+    )
+
+
+def bill_managed_jobs(*, period: Period, now: datetime) -> BillingReport:
+    """Bill the period's finished jobs as invoice items on their payers' customers. Call it outside a transaction.
+
+    Each lands on the customer's next invoice: run it before the invoice of the period's end is finalized. Safe to
+    repeat at any time: what is at Stripe stays as it is.
+    """
+    report = BillingReport()
+    report.created, report.skipped = plan_charges(period=period)
+    release_stale_charges(now=now)
+    for charge_id in ManagedCharge.objects.filter(period=str(period), state=ChargeState.PENDING).values_list(
+        "pk", flat=True
+    ):
+        send_charge(charge_id=charge_id, now=now)
+    for charge in ManagedCharge.objects.filter(period=str(period)):
+        _count(report, charge)
+    return report
+
+
+def _count(report: BillingReport, charge: ManagedCharge) -> None:
+    match charge.state:
+        case ChargeState.BILLED:
+            report.billed += 1
+        case ChargeState.REJECTED:
+            report.rejected += 1
+        case ChargeState.UNKNOWN:
+            report.unknown += 1
+        case _:
+            report.waiting += 1
+
+
+def send_charge(*, charge_id: int, now: datetime) -> bool:
+    """Ask Stripe for the invoice item of one charge. True if Stripe has it.
+
+    Claimed and committed before the call. The idempotency key comes from the job, so an answer that got lost is fetched
+    by asking again; once Stripe may have forgotten the key, a person looks first.
+    """
+    token = str(uuid.uuid4())
+    claimed = ManagedCharge.objects.filter(pk=charge_id, state=ChargeState.PENDING).update(
+        state=ChargeState.SENDING, claim_token=token, claimed_at=now, attempts=F("attempts") + 1
+    )
+    if not claimed:
+        return False
+    ManagedCharge.objects.filter(pk=charge_id, first_sent_at__isnull=True).update(first_sent_at=now)
+    charge = ManagedCharge.objects.select_related("job").get(pk=charge_id)
+    try:
+        item = gateway.create_invoice_item(
+            customer=charge.customer,
+            amount_minor=charge.amount_minor,
+            currency=charge.currency,
+            description=charge.description,
+            period_start=charge.completed_at,
+            period_end=charge.completed_at,
+            metadata={
+                "kind": "managed",
+                "account_id": str(charge.job.account_id),
+                "job_id": str(charge.job_id),
+            },
+            idempotency_key=charge.idempotency_key,
+        )
+    except gateway.GatewayRejected as error:
+        return _settle(charge, ChargeState.REJECTED, error, now=now)
+    except (gateway.GatewayUnavailable, gateway.GatewayRateLimited) as error:
+        is_open = isinstance(error, gateway.GatewayUnavailable) and error.outcome_unknown
+        return _settle(charge, ChargeState.SENDING if is_open else ChargeState.PENDING, error, now=now)
+    except gateway.GatewayNotConfigured as error:
+        _settle(charge, ChargeState.PENDING, error, now=now)
+        ManagedCharge.objects.filter(pk=charge.pk).update(first_sent_at=None)
+        raise
+    _mine(charge).update(
+        state=ChargeState.BILLED, stripe_invoice_item_id=item.id, billed_at=now, last_error=""
+    )
+    log.info("managed_job_billed", job=charge.job_id, item=item.id)
+    return True
+
+
+def _mine(charge: ManagedCharge) -> QuerySet[ManagedCharge]:
+    return ManagedCharge.objects.filter(
+        pk=charge.pk, state=ChargeState.SENDING, claim_token=charge.claim_token
+    )
+
+
+def _settle(charge: ManagedCharge, state: ChargeState, error: Exception, *, now: datetime) -> bool:
+    _mine(charge).update(state=state, last_error=str(error)[:500])
+    log.warning("managed_job_not_billed", job=charge.job_id, state=state.value, error=str(error))
+    if state == ChargeState.REJECTED:
+        raise_alert(
+            name="managed_charge_failed",
+            severity=Severity.CRITICAL,
+            subject=f"job {charge.job_id}",
+            detail=f"Stripe refused the invoice item: {error}",
+            now=now,
+            context={"charge": charge.pk},
+        )
+    return False
+
+
+def release_stale_charges(*, now: datetime, older_than: timedelta = CLAIM_EXPIRES_AFTER) -> int:
+    """Charges whose outcome is open go back to the queue while their key still protects them, else to a person."""
+    stale = ManagedCharge.objects.filter(state=ChargeState.SENDING, claimed_at__lte=now - older_than)
+    released = stale.filter(first_sent_at__gt=now - KEY_LIVES_FOR).update(state=ChargeState.PENDING)
+    for charge in stale.filter(first_sent_at__lte=now - KEY_LIVES_FOR):
+        if _mine(charge).update(state=ChargeState.UNKNOWN):
+            raise_alert(
+                name="managed_charge_failed",
+                severity=Severity.CRITICAL,
+                subject=f"job {charge.job_id}",
+                detail="Nobody knows whether Stripe has the invoice item: look there before it is billed again",
+                now=now,
+                context={"charge": charge.pk},
+            )
+    return released

@@ -1,0 +1,66 @@
+"""Finds what a lost kick, a killed worker or a late line left behind, and puts it back on its way."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from django.db.models import Exists, OuterRef
+
+from billing_worker.alerts.kicks import send_kick
+from invoices.models import InvoiceDocument, InvoiceMail
+from invoices.selectors import select_due_documents, select_due_mails, select_undocumented
+from invoices.services.documents import FINAL_STATUSES, ensure_document, release_stale_renders
+from invoices.services.mails import CLAIM_EXPIRES_AFTER, queue_first_mail, resolve_stale_mails
+from invoices.services.managed import release_stale_charges
+from invoices.states import DocumentState
+
+log = structlog.get_logger(__name__)
+
+#: At most this many of each kind in one run: the next run takes the rest, and a task stays short.
+BATCH: Final = 500
+
+
+@dataclass(slots=True)
+class SweepReport:
+    """How many rows of each kind a sweep found and moved."""
+
+    documents_created: int = 0
+    renders_released: int = 0
+    documents_kicked: int = 0
+    mails_queued: int = 0
+    mails_resolved: int = 0
+    mails_kicked: int = 0
+    charges_released: int = 0
+
+
+def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTER) -> SweepReport:
+    """Look once for everything that is late. Call it outside a transaction; two at once do no harm."""
+    report = SweepReport()
+    for invoice_id in list(select_undocumented(FINAL_STATUSES).values_list("pk", flat=True)[:BATCH]):
+        report.documents_created += (
+            ensure_document(invoice_id=invoice_id, reason="sweeper", now=now) is not None
+        )
+    report.renders_released = release_stale_renders(now=now, older_than=stale_after)
+    for document_id in list(select_due_documents(now).values_list("pk", flat=True)[:BATCH]):
+        report.documents_kicked += send_kick("invoices.render_document", document_id)
+    report.mails_queued = _queue_missing_mails(now)
+    report.mails_resolved = resolve_stale_mails(now=now, older_than=stale_after)
+    for mail_id in list(select_due_mails(now).values_list("pk", flat=True)[:BATCH]):
+        report.mails_kicked += send_kick("invoices.deliver_mail", mail_id)
+    report.charges_released = release_stale_charges(now=now)
+    if any(asdict(report).values()):
+        log.info("invoices_swept", **asdict(report))
+    return report
+
+
+def _queue_missing_mails(now: datetime) -> int:
+    """Stored first documents whose invoice has no mail. The settling transaction writes both, so this finds none; it is
+    here because an invoice that never arrives is what everybody fears most."""
+    mails = InvoiceMail.objects.filter(document__invoice=OuterRef("invoice"), document__kind=OuterRef("kind"))
+    missing = InvoiceDocument.objects.filter(
+        ~Exists(mails), state=DocumentState.STORED, requested_by="", revision=1
+    )
+    return sum(queue_first_mail(document=document, now=now) is not None for document in missing[:BATCH])

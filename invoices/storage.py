@@ -1,0 +1,73 @@
+"""PDFs in storage: written once, verified by size and hash, read with the hash checked. Never in a transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import Storage, storages
+
+from billing_worker.core.errors import BillingError
+
+
+class StorageMismatch(BillingError):
+    """What storage holds is not what was written. Do not send it: find out who changed it, then render again."""
+
+    code = "storage_mismatch"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    name: str
+    size: int
+    sha256: str
+
+
+def get_storage() -> Storage:
+    return storages["invoices"]
+
+
+def store_pdf(*, name: str, body: bytes) -> StoredFile:
+    """Write a file under exactly this name and read it back.
+
+    A file that is there already and is the same is taken as it is: an earlier worker died after writing it. One that
+    differs is that worker's torso (its row was never settled, so nobody has it) and is replaced.
+
+    Raises:
+        StorageMismatch: what comes back differs from what was written.
+    """
+    storage = get_storage()
+    sha256 = hashlib.sha256(body).hexdigest()
+    if storage.exists(name):
+        if _hash_file(storage, name) == sha256:
+            return StoredFile(name, len(body), sha256)
+        storage.delete(name)
+    saved = storage.save(name, ContentFile(body))
+    if saved != name:
+        storage.delete(saved)
+        raise StorageMismatch(f"storage wrote {saved} instead of {name}: another writer was faster")
+    if storage.size(name) != len(body) or _hash_file(storage, name) != sha256:
+        raise StorageMismatch(f"{name} does not hold the {len(body)} bytes that were written")
+    return StoredFile(name, len(body), sha256)
+
+
+def read_pdf(*, name: str, sha256: str) -> bytes:
+    """The stored bytes.
+
+    Raises:
+        StorageMismatch: the file is gone or its hash is not the recorded one.
+    """
+    try:
+        with get_storage().open(name) as file:
+            body: bytes = file.read()
+    except FileNotFoundError:
+        raise StorageMismatch(f"{name} is not in storage any more: render it again") from None
+    if hashlib.sha256(body).hexdigest() != sha256:
+        raise StorageMismatch(f"{name} was changed in storage: its SHA-256 is not the recorded one")
+    return body
+
+
+def _hash_file(storage: Storage, name: str) -> str:
+    with storage.open(name) as file:
+        return hashlib.sha256(file.read()).hexdigest()
