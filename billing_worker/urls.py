@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
 from billing_worker.health import get_health, get_metrics
 
 urlpatterns = [
+    path("", include("metering.urls")),
     path("admin/", admin.site.urls),
     path("healthz", get_health, name="health"),
     path("metrics", get_metrics, name="metrics"),

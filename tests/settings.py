@@ -16,6 +16,8 @@ from billing_worker.env import Environment
 
 TEST_VAR_DIR = tempfile.mkdtemp(prefix="billing-worker-tests-")
 atexit.register(shutil.rmtree, TEST_VAR_DIR, ignore_errors=True)
+#: WhiteNoise warns when its folder is missing, and warnings are errors here.
+os.mkdir(f"{TEST_VAR_DIR}/static")
 
 for _name in Environment.model_fields:
     os.environ.pop(_name, None)

@@ -1,0 +1,87 @@
+"""A month of usage as JSON."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from billing_worker.accounts.models import Account
+from billing_worker.accounts.selectors import get_billing_account
+from billing_worker.core.rating import USAGE_TYPES
+from billing_worker.mirror.models import StripeInvoiceLine
+from metering.buckets import format_bucket
+from metering.models import MeterEvent
+from metering.selectors import BucketUsage, PeriodUsage
+from metering.states import EventState
+
+
+def present_period(usage: PeriodUsage, account: Account) -> dict[str, Any]:
+    """Every statement, what became of it at Stripe, and the lines of the payer's invoices for the month."""
+    sent: defaultdict[str, int] = defaultdict(int)
+    for event in usage.events:
+        if event.state == EventState.SENT:
+            sent[event.meter] += event.value
+    return {
+        "account_id": usage.account_id,
+        "period": str(usage.period),
+        "fed": usage.granularity,
+        "totals": usage.totals,
+        "sent": {kind: sent[kind] for kind in USAGE_TYPES},
+        "usage": [_present_bucket(bucket, usage.granularity or "") for bucket in usage.buckets],
+        "meter_events": [_present_event(event) for event in usage.events],
+        "invoiced": _present_lines(usage, account),
+    }
+
+
+def _present_bucket(bucket: BucketUsage, granularity: str) -> dict[str, Any]:
+    return {
+        "bucket": format_bucket(bucket.bucket_date, granularity),
+        "usage_type": bucket.usage_type,
+        "quantity": bucket.quantity,
+        "revisions": [
+            {
+                "revision": record.revision,
+                "quantity": record.quantity,
+                "delta": record.delta,
+                "reason": record.reason,
+                "author": record.author,
+                "received_at": record.received_at,
+                "rolled_up_at": record.rolled_up_at,
+            }
+            for record in bucket.revisions
+        ],
+    }
+
+
+def _present_event(event: MeterEvent) -> dict[str, Any]:
+    return {
+        "identifier": event.identifier,
+        "usage_type": event.meter,
+        "value": event.value,
+        "at": event.at,
+        "state": event.state,
+        "reason": event.reason,
+        "customer": event.lane.customer if event.lane else None,
+        "sent_at": event.sent_at,
+    }
+
+
+def _present_lines(usage: PeriodUsage, account: Account) -> list[dict[str, Any]]:
+    """Usage lines whose own period lies in the month. A parent's lines cover its children without a customer too."""
+    lines = StripeInvoiceLine.objects.filter(
+        invoice__account=get_billing_account(account),
+        kind__in=USAGE_TYPES,
+        period_start__gte=usage.period.start_at,
+        period_end__lte=usage.period.end_at,
+    ).select_related("invoice")
+    return [
+        {
+            "invoice": line.invoice.stripe_invoice_id,
+            "status": line.invoice.status,
+            "usage_type": line.kind,
+            "quantity": line.quantity,
+            "amount_minor": line.amount_minor,
+            "currency": line.currency,
+        }
+        for line in lines.order_by("invoice__created_at", "position")
+    ]

@@ -1,0 +1,204 @@
+"""Which events a sender may send now: customers found, ages checked, lanes leased, rows claimed. All in the database.
+
+A lane (a customer's meter) is leased by one sender at a time, so calls on it are serial across processes too. A
+sender that dies leaves its lanes leased until they run out; whoever comes next then finds its rows `sending` and treats
+each as a call whose outcome is unknown.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from django.db import connection, transaction
+from django.db.models import DateTimeField, F, Max, Min, Q, QuerySet, Value
+from django.db.models.functions import Coalesce, Greatest
+from django.db.models.lookups import GreaterThan
+
+from billing_worker.accounts.models import Account
+from billing_worker.accounts.selectors import get_payer
+from billing_worker.alerts.services import raise_alert
+from billing_worker.alerts.states import AlertName
+from metering.models import MeterEvent, SendingLane
+from metering.services.roll_up import get_lanes
+from metering.services.sending.attempts import EventCall
+from metering.states import EventState
+
+log = structlog.get_logger(__name__)
+
+#: Stripe takes timestamps of at most 35 days; five minutes are left for the way there.
+MAX_AGE = timedelta(days=35) - timedelta(minutes=5)
+#: Stripe promises that an identifier is refused a second time for at least 24 hours; one is left as margin.
+REPEAT_IS_SAFE_FOR = timedelta(hours=23)
+
+
+def assign_customers() -> int:
+    """Give waiting events the Stripe customer that their account (or its parent) has got since. Returns how many."""
+    waiting = MeterEvent.objects.filter(state=EventState.PENDING, lane__isnull=True)
+    names: defaultdict[int, set[str]] = defaultdict(set)
+    for account_id, event_name in waiting.order_by().values_list("account_id", "event_name").distinct():
+        names[account_id].add(event_name)
+    accounts = Account.objects.filter(pk__in=names).select_related("parent__parent")
+    assigned = 0
+    for account in accounts:
+        payer = get_payer(account)
+        if payer is None or payer.stripe_customer_id is None:
+            continue
+        for event_name, lane in get_lanes(payer.stripe_customer_id, sorted(names[account.pk])).items():
+            assigned += waiting.filter(account=account, event_name=event_name).update(payer=payer, lane=lane)
+    return assigned
+
+
+def count_without_customer() -> int:
+    """Events that wait for a Stripe customer; they block nobody."""
+    return MeterEvent.objects.filter(state=EventState.PENDING, lane__isnull=True).count()
+
+
+def _customer_now(now: datetime) -> Coalesce:
+    """The present instant where the customer lives: its test clock's, else ours. For `alias()`: it joins outwards."""
+    return Coalesce(
+        "payer__test_clock__frozen_at", Value(now, output_field=DateTimeField()), output_field=DateTimeField()
+    )
+
+
+def expire_old(*, now: datetime) -> int:
+    """Mark events that Stripe would refuse for their age as `expired` and alert. Returns how many."""
+    pending = MeterEvent.objects.filter(state=EventState.PENDING, lane__isnull=False)
+    old = list(
+        pending.alias(customer_now=_customer_now(now))
+        .filter(GreaterThan(F("customer_now"), F("at") + MAX_AGE))
+        .values_list("pk", "account_id", "period", "value")
+    )
+    if not old:
+        return 0
+    with transaction.atomic():
+        expired = MeterEvent.objects.filter(pk__in=[row[0] for row in old], state=EventState.PENDING).update(
+            state=EventState.EXPIRED, reason="older than the 35 days that Stripe takes; bill it as a true-up"
+        )
+        totals: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+        for _, account_id, period, value in old:
+            totals[account_id, period].append(value)
+        for (account_id, period), values in totals.items():
+            raise_alert(
+                name=AlertName.METER_EVENT_EXPIRED,
+                severity="critical",
+                subject=f"account {account_id}, {period}",
+                detail=f"{len(values)} meter events with {sum(values)} units are older than 35 days: not billed",
+                now=now,
+            )
+    return expired
+
+
+def recover_abandoned(*, now: datetime) -> int:
+    """Rows that a dead sender left `sending`: their calls may have been made, so they become `unresolved`."""
+    abandoned = MeterEvent.objects.filter(state=EventState.SENDING, lane__leased_until__lt=now)
+    abandoned_ids = list(abandoned.values_list("pk", flat=True))
+    if not abandoned_ids:
+        return 0
+    recovered = MeterEvent.objects.filter(pk__in=abandoned_ids, state=EventState.SENDING).update(
+        state=EventState.UNRESOLVED,
+        reason="the sender that claimed it did not come back",
+        attempts=F("attempts") + 1,
+        uncertain_at=Coalesce("uncertain_at", "claimed_at"),
+        claim_token="",
+        next_attempt_at=None,
+    )
+    log.warning("meter_events_recovered", events=recovered)
+    return recovered
+
+
+def doubt_stale_repeats(*, now: datetime) -> int:
+    """Events once of unknown outcome whose identifier no longer protects them: a person decides, nothing is sent."""
+    return MeterEvent.objects.filter(
+        state=EventState.PENDING, uncertain_at__lt=now - REPEAT_IS_SAFE_FOR
+    ).update(
+        state=EventState.UNRESOLVED,
+        reason="an earlier call's outcome is unknown and is too long ago to repeat",
+    )
+
+
+def claim_events(*, now: datetime, limit: int, token: str, lease: timedelta) -> list[EventCall]:
+    """Claim the oldest sendable events, at most `limit`, in lanes that no other sender holds. Commits."""
+    candidates = list(select_sendable(now).order_by("at", "pk").values_list("pk", "lane_id")[:limit])
+    if not candidates:
+        return []
+    with transaction.atomic():
+        lanes = lease_lanes({lane for _, lane in candidates if lane}, now=now, token=token, lease=lease)
+        ids = [pk for pk, lane in candidates if lane in lanes]
+        MeterEvent.objects.filter(pk__in=ids, state=EventState.PENDING).update(
+            state=EventState.SENDING, claim_token=token, claimed_at=now
+        )
+    return read_calls(MeterEvent.objects.filter(pk__in=ids, state=EventState.SENDING, claim_token=token))
+
+
+def select_sendable(now: datetime) -> QuerySet[MeterEvent]:
+    """Pending events that have a customer and a free lane, whose back-off is over and whose time has come there."""
+    pending = (
+        MeterEvent.objects.filter(state=EventState.PENDING, lane__isnull=False)
+        .filter(Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now))
+        .filter(Q(lane__leased_until__isnull=True) | Q(lane__leased_until__lt=now))
+    )
+    return pending.alias(customer_now=_customer_now(now)).filter(at__lte=F("customer_now"))
+
+
+def lease_lanes(lane_ids: Collection[int], *, now: datetime, token: str, lease: timedelta) -> set[int]:
+    """Take the free ones of these lanes until `now + lease`. Inside a transaction; locked lanes are left to others."""
+    skip_locked = connection.features.has_select_for_update_skip_locked
+    free = set(
+        SendingLane.objects.select_for_update(skip_locked=skip_locked)
+        .filter(Q(leased_until__isnull=True) | Q(leased_until__lt=now), pk__in=lane_ids)
+        .values_list("pk", flat=True)
+    )
+    SendingLane.objects.filter(pk__in=free).update(lease_token=token, leased_until=now + lease)
+    return free
+
+
+def read_calls(events: QuerySet[MeterEvent]) -> list[EventCall]:
+    """What threads need of these rows, in the order of their lanes."""
+    return [
+        EventCall(
+            pk=event.pk,
+            lane_id=event.lane.pk,
+            identifier=event.identifier,
+            event_name=event.event_name,
+            customer=event.lane.customer,
+            value=event.value,
+            at=event.at,
+            attempts=event.attempts,
+            is_repeat=event.uncertain_at is not None,
+        )
+        for event in events.select_related("lane").order_by("at", "pk")
+        if event.lane is not None
+    ]
+
+
+def get_next_due_at(now: datetime) -> datetime | None:
+    """When the next waiting event can be tried (back-off over, lane free, as of now); None if none waits."""
+    waiting = MeterEvent.objects.filter(
+        state__in=[EventState.PENDING, EventState.UNRESOLVED], lane__isnull=False
+    )
+    due = waiting.exclude(_needs_person(now))
+    due = due.alias(customer_now=_customer_now(now)).filter(at__lte=F("customer_now"))
+    ready_at = Greatest(
+        Coalesce("next_attempt_at", Value(now, output_field=DateTimeField())),
+        Coalesce("lane__leased_until", Value(now, output_field=DateTimeField())),
+        output_field=DateTimeField(),
+    )
+    soonest: datetime | None = due.aggregate(at=Min(ready_at))["at"]
+    claimed: datetime | None = MeterEvent.objects.filter(state=EventState.SENDING).aggregate(
+        at=Max("lane__leased_until")
+    )["at"]
+    return min((moment for moment in (soonest, claimed) if moment is not None), default=None)
+
+
+def _needs_person(now: datetime) -> Q:
+    return Q(state=EventState.UNRESOLVED, uncertain_at__lt=now - REPEAT_IS_SAFE_FOR)
+
+
+def group_by_lane(calls: Sequence[EventCall]) -> dict[int, list[EventCall]]:
+    lanes: defaultdict[int, list[EventCall]] = defaultdict(list)
+    for call in calls:
+        lanes[call.lane_id].append(call)
+    return dict(lanes)

@@ -1,0 +1,207 @@
+"""Runs of the sender: batch after batch until nothing is left that can be sent now.
+
+Threads only make calls; every database write is made by the calling thread. One lane's events go to one thread, in
+order, so calls are serial per customer and meter and parallel across them.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
+
+import structlog
+
+from metering.models import MeterEvent
+from metering.services.ingest import retry_busy
+from metering.services.seam import Seam, align_with_seam
+from metering.services.sending.attempts import MeterPort, Outcome, OutcomeKind, send_lane
+from metering.services.sending.claims import (
+    assign_customers,
+    claim_events,
+    count_without_customer,
+    doubt_stale_repeats,
+    expire_old,
+    get_next_due_at,
+    group_by_lane,
+    recover_abandoned,
+)
+from metering.services.sending.limits import CircuitBreaker, RateLimiter
+from metering.services.sending.resolving import ResolveResult, alert_hopeless, resolve_events
+from metering.services.sending.settling import settle
+from metering.states import EventState
+
+log = structlog.get_logger(__name__)
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SenderOptions:
+    """How a sender works.
+
+    `lease` is how long a lane stays taken if its sender dies; no call is started in its last `call_timeout` plus
+    ten seconds. `patience` is how long a drain waits for back-offs before it leaves the rest to the next run.
+    """
+
+    per_second: Decimal = Decimal(1000)
+    threads: int = 8
+    batch: int = 500
+    lease: timedelta = timedelta(seconds=120)
+    call_timeout: timedelta = timedelta(seconds=20)
+    patience: timedelta = timedelta(0)
+
+    @property
+    def seconds_to_start(self) -> float:
+        margin = min(self.call_timeout + timedelta(seconds=10), self.lease / 2)
+        return (self.lease - margin).total_seconds()
+
+
+@dataclass(slots=True, kw_only=True)
+class SendResult:
+    """What a run did, in events. `total` = `reported` + `skipped` + `failed`.
+
+    `reported` are counted by Stripe; `skipped` wait for a Stripe customer (or for a Stripe key) and block nobody;
+    `failed` did not go through in this run: `retried` later by itself, or `rejected` / `expired` for a person.
+    """
+
+    reported: int = 0
+    skipped: int = 0
+    retried: int = 0
+    rejected: int = 0
+    expired: int = 0
+    claimed: int = 0
+    cause: str = ""
+    kinds: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        return self.retried + self.rejected + self.expired
+
+    @property
+    def total(self) -> int:
+        return self.reported + self.skipped + self.failed
+
+    def as_dict(self) -> dict[str, int]:
+        """The four figures that every run reports."""
+        return {
+            "total": self.total,
+            "reported": self.reported,
+            "skipped": self.skipped,
+            "failed": self.failed,
+        }
+
+
+def drain_meter_events(
+    *,
+    port: MeterPort,
+    seam: Seam,
+    options: SenderOptions,
+    clock: Clock,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[SendResult]:
+    """Send batches until nothing can be sent now; yields each batch's result, at least one.
+
+    With `patience`, waits for back-offs and for other senders' leases that long after the last progress.
+    """
+    last_progress = clock()
+    while True:
+        result = send_batch(port=port, seam=seam, options=options, clock=clock)
+        yield result
+        now = clock()
+        if result.reported:
+            last_progress = now
+        if result.cause and not options.patience:
+            return
+        if result.claimed and not result.cause:
+            continue
+        due_at = get_next_due_at(now)
+        if due_at is None or max(due_at, now) > last_progress + options.patience:
+            return
+        sleep(min(max((due_at - now).total_seconds(), 0.05), 1.0))
+
+
+def send_batch(*, port: MeterPort, seam: Seam, options: SenderOptions, clock: Clock) -> SendResult:
+    """Prepare, resolve what is uncertain, then claim and send one batch. Opens its own transactions.
+
+    Safe to run in several processes at once; killed anywhere, the next run takes over after the lease.
+    """
+    now = clock()
+    result = SendResult()
+    retry_busy(lambda: align_with_seam(seam=seam))
+    retry_busy(assign_customers)
+    result.expired += retry_busy(lambda: expire_old(now=now))
+    recover_abandoned(now=now)
+    doubt_stale_repeats(now=now)
+    alert_hopeless(now=now)
+    _resolve(result, port, options, clock)
+    _send(result, port, options, clock)
+    result.skipped += count_without_customer()
+    log.info("meter_events_sent", **result.as_dict(), cause=result.cause)
+    return result
+
+
+def hold_everything() -> SendResult:
+    """The result of a run without a Stripe key: everything is computed, nothing is sent, nothing is an error."""
+    waiting = MeterEvent.objects.filter(state=EventState.PENDING).count()
+    return SendResult(skipped=waiting, cause="no Stripe key is configured")
+
+
+def _resolve(result: SendResult, port: MeterPort, options: SenderOptions, clock: Clock) -> None:
+    resolved: ResolveResult = resolve_events(
+        port=port,
+        now=clock(),
+        token=str(uuid.uuid4()),
+        lease=options.lease,
+        limit=options.batch,
+        deadline=time.monotonic() + options.seconds_to_start,
+    )
+    result.reported += resolved.sent
+    result.rejected += resolved.rejected
+    result.claimed += resolved.sent
+
+
+def _send(result: SendResult, port: MeterPort, options: SenderOptions, clock: Clock) -> None:
+    token = str(uuid.uuid4())
+    claimed_at = clock()
+    deadline = time.monotonic() + options.seconds_to_start
+    calls = retry_busy(
+        lambda: claim_events(now=claimed_at, limit=options.batch, token=token, lease=options.lease)
+    )
+    if not calls:
+        return
+    result.claimed += len(calls)
+    limiter, breaker = RateLimiter(options.per_second), CircuitBreaker()
+    with ThreadPoolExecutor(max_workers=options.threads, thread_name_prefix="meter") as pool:
+        running: dict[Future[list[Outcome]], int] = {
+            pool.submit(
+                send_lane, lane_calls, port=port, limiter=limiter, breaker=breaker, deadline=deadline
+            ): lane_id
+            for lane_id, lane_calls in group_by_lane(calls).items()
+        }
+        while running:
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            outcomes = [outcome for future in done for outcome in future.result()]
+            lanes = [running.pop(future) for future in done]
+            retry_busy(partial(settle, outcomes, lane_ids=lanes, token=token, now=clock()))
+            _count(result, outcomes)
+    result.cause = breaker.cause
+
+
+def _count(result: SendResult, outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        kind = outcome.kind
+        result.kinds[kind] = result.kinds.get(kind, 0) + 1
+        if kind is OutcomeKind.SENT:
+            result.reported += 1
+        elif kind is OutcomeKind.REJECTED:
+            result.rejected += 1
+        elif kind is OutcomeKind.EXPIRED:
+            result.expired += 1
+        elif kind in (OutcomeKind.RETRY, OutcomeKind.UNRESOLVED, OutcomeKind.FOREIGN):
+            result.retried += 1

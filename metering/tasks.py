@@ -1,0 +1,45 @@
+"""Metering in the background. Every task may run twice at once and may die anywhere."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from celery import Task, shared_task
+from django.utils import timezone
+
+from billing_worker.alerts.kicks import send_kick
+from billing_worker.gateway import is_configured
+from metering.config import get_grace, get_port, get_seam, get_sender_options
+from metering.services import roll_up
+from metering.services.sending import send_batch
+from metering.services.sending.claims import get_next_due_at
+from metering.services.sending.run import hold_everything
+
+#: A run that left something in back-off is followed by another within this time; else the next scheduled run is.
+FOLLOW_UP = timedelta(minutes=10)
+
+
+@shared_task(name="metering.roll_up_usage")
+def roll_up_usage() -> dict[str, int]:
+    """Make meter events of closed buckets, then wake the sender."""
+    result = roll_up.RollUpResult()
+    for result in roll_up.roll_up_usage(now=timezone.now(), grace=get_grace(), seam=get_seam()):  # noqa: B007
+        pass
+    if result.events:
+        send_kick("metering.send_meter_events")
+    return {"months": result.months, "records": result.records, "events": result.events}
+
+
+@shared_task(name="metering.send_meter_events", bind=True)
+def send_meter_events(self: Task) -> dict[str, int]:
+    """Send one batch of at most 500; follow up until nothing is left that can be sent."""
+    if not is_configured():
+        return hold_everything().as_dict()
+    result = send_batch(port=get_port(), seam=get_seam(), options=get_sender_options(), clock=timezone.now)
+    now = timezone.now()
+    due_at = get_next_due_at(now)
+    if result.claimed and not result.cause:
+        send_kick("metering.send_meter_events")
+    elif due_at is not None and due_at <= now + FOLLOW_UP:
+        self.apply_async(countdown=max((due_at - now).total_seconds(), 1))
+    return result.as_dict()

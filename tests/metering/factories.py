@@ -1,0 +1,145 @@
+"""Smallest valid usage and meter events, and a stand-in for the sender's view of Stripe."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from factory.declarations import LazyAttribute, SelfAttribute, SubFactory
+from factory.django import DjangoModelFactory
+
+from billing_worker import gateway
+from metering import models
+from metering.buckets import get_bucket_start
+from metering.parsing import UsageInput, parse_record
+from metering.services.roll_up import get_lanes
+from metering.services.seam import Seam
+from metering.services.sending import EventCall
+from metering.states import EventState
+from tests.factories import CustomerAccountFactory
+
+#: Three days after the dual-run month: all of its days are closed, none of them is too old.
+NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
+LIVE = Seam(shadow=False)
+SHADOW = Seam(shadow=True)
+
+
+def make_input(account_id: int, period: str, usage_type: str, quantity: int, reason: str = "") -> UsageInput:
+    raw = {"account_id": account_id, "period": period, "usage_type": usage_type, "quantity": quantity}
+    return parse_record(raw | ({"reason": reason} if reason else {}), today=NOW.date())
+
+
+class MeterEventFactory(DjangoModelFactory[models.MeterEvent]):
+    """A pending event of 5 October with 100 units for an account that has a customer."""
+
+    class Meta:
+        model = models.MeterEvent
+
+    account = SubFactory(CustomerAccountFactory)
+    payer = SelfAttribute("account")
+    meter = "ST"
+    event_name = LazyAttribute(lambda event: f"impressions_{event.meter.lower()}")
+    lane = LazyAttribute(
+        lambda event: (
+            get_lanes(event.payer.stripe_customer_id, [event.event_name])[event.event_name]
+            if event.payer
+            else None
+        )
+    )
+    period = "2026-10"
+    bucket = "2026-10-05"
+    bucket_start_at = LazyAttribute(lambda event: get_bucket_start(date.fromisoformat(event.bucket)))
+    at = LazyAttribute(lambda event: event.bucket_start_at + timedelta(hours=12))
+    identifier = LazyAttribute(
+        lambda event: (
+            f"{event.account.pk}:{event.bucket}:{event.meter}"
+            + (f":{event.revision}" if event.revision else "")
+        )
+    )
+    first_revision = 0
+    revision = 0
+    value = 100
+    state = EventState.PENDING
+    created_at = NOW
+
+
+class FakeStripe:
+    """Counts meter events as Stripe does: identifiers are refused a second time. Faults happen where a test puts them.
+
+    `faults` holds, by identifier, what to do at the next call: an exception to raise before the effect, or
+    `("after", exception)` to raise after it.
+    """
+
+    def __init__(self) -> None:
+        self.events: dict[str, EventCall] = {}
+        self.calls: list[str] = []
+        self.faults: defaultdict[str, list[Any]] = defaultdict(list)
+        self.on_call: Callable[[EventCall], None] | None = None
+        self.foreign_units = 0
+        self.is_lagging = False
+        self._busy: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
+        self.overlaps = 0
+
+    def send(self, call: EventCall) -> None:
+        lane = (call.customer, call.event_name)
+        with self._lock:
+            self.overlaps += lane in self._busy
+            self._busy.add(lane)
+            self.calls.append(call.identifier)
+        try:
+            if self.on_call:
+                self.on_call(call)
+            self._count(call)
+        finally:
+            with self._lock:
+                self._busy.discard(lane)
+
+    def _count(self, call: EventCall) -> None:
+        fault = self.faults[call.identifier].pop(0) if self.faults.get(call.identifier) else None
+        if isinstance(fault, Exception):
+            raise fault
+        if call.identifier in self.events:
+            raise gateway.DuplicateMeterEvent(
+                "An event already exists with this identifier",
+                stripe_code=None,
+                param="identifier",
+                status=400,
+            )
+        with self._lock:
+            self.events[call.identifier] = call
+        if fault:
+            raise fault[1]
+
+    def get_total(self, *, event_name: str, customer: str, start_at: datetime, end_at: datetime) -> int:
+        if self.is_lagging:
+            return 0
+        return self.foreign_units + sum(
+            call.value
+            for call in self.events.values()
+            if call.customer == customer and call.event_name == event_name and start_at <= call.at < end_at
+        )
+
+    @property
+    def total(self) -> int:
+        return sum(call.value for call in self.events.values())
+
+
+def unavailable(*, outcome_unknown: bool = True) -> gateway.GatewayUnavailable:
+    return gateway.GatewayUnavailable("Stripe did not answer", outcome_unknown=outcome_unknown)
+
+
+class Clock:
+    """A clock that tests move; sleeping moves it too."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)

@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from billing_worker import gateway
+from billing_worker.accounts.models import BillingLease
+from billing_worker.accounts.states import Biller
+from billing_worker.alerts.models import Alert
+from metering.models import MeterEvent, SendingLane
+from metering.services.sending import SenderOptions, SendResult, drain_meter_events, send_batch
+from metering.services.sending.claims import claim_events
+from metering.states import EventState
+from tests.factories import AccountFactory, BillingLeaseFactory, ClockFactory, CustomerAccountFactory
+from tests.metering.factories import LIVE, NOW, SHADOW, Clock, FakeStripe, MeterEventFactory, unavailable
+
+pytestmark = pytest.mark.django_db
+OPTIONS = SenderOptions(threads=4, patience=timedelta(minutes=30))
+
+
+@pytest.fixture
+def stripe():
+    return FakeStripe()
+
+
+@pytest.fixture
+def account():
+    account = CustomerAccountFactory.create(id=5001)
+    BillingLeaseFactory.create(account=account)
+    return account
+
+
+def drain(stripe, *, clock=None, seam=LIVE, options=OPTIONS) -> SendResult:
+    clock = clock or Clock()
+    total = SendResult()
+    for result in drain_meter_events(port=stripe, seam=seam, options=options, clock=clock, sleep=clock.sleep):
+        total.reported += result.reported
+        total.retried += result.retried
+        total.rejected += result.rejected
+        total.expired += result.expired
+        total.skipped = result.skipped
+        total.cause = result.cause
+    return total
+
+
+def states():
+    return dict(MeterEvent.objects.values_list("identifier", "state"))
+
+
+def rejected(code: str | None, status: int = 400) -> gateway.GatewayRejected:
+    return gateway.GatewayRejected("refused", stripe_code=code, param=None, status=status)
+
+
+def test_pending_events_are_told_once(account, stripe):
+    MeterEventFactory.create(account=account)
+    MeterEventFactory.create(account=account, meter="RM", value=7)
+
+    assert drain(stripe).as_dict() == {"total": 2, "reported": 2, "skipped": 0, "failed": 0}
+    assert drain(stripe).as_dict() == {"total": 0, "reported": 0, "skipped": 0, "failed": 0}
+
+    call = stripe.events["5001:2026-10-05:RM"]
+    assert (call.customer, call.event_name, call.value) == ("cus_5001", "impressions_rm", 7)
+    assert call.at == datetime(2026, 10, 5, 12, tzinfo=UTC)
+    event = MeterEvent.objects.get(meter="RM")
+    assert (event.state, event.sent_at, event.attempts, event.claim_token) == ("sent", NOW, 1, "")
+    assert not SendingLane.objects.filter(leased_until__isnull=False).exists()
+
+
+def test_calls_on_one_meter_of_a_customer_never_overlap_and_go_oldest_first(account, stripe):
+    other = CustomerAccountFactory.create(id=5002)
+    BillingLeaseFactory.create(account=other)
+    for day in range(1, 21):
+        MeterEventFactory.create(account=account, bucket=f"2026-10-{day:02}")
+        MeterEventFactory.create(account=other, bucket=f"2026-10-{day:02}")
+
+    assert drain(stripe).reported == 40
+    assert stripe.overlaps == 0
+    mine = [identifier for identifier in stripe.calls if identifier.startswith("5001:")]
+    assert mine == sorted(mine)
+
+
+def test_batches_repeat_until_nothing_is_left(account, stripe):
+    for day in range(1, 31):
+        MeterEventFactory.create(account=account, bucket=f"2026-10-{day:02}")
+    options = SenderOptions(batch=7)
+
+    assert send_batch(port=stripe, seam=LIVE, options=options, clock=Clock()).reported == 7
+    assert drain(stripe, options=options).reported == 23
+
+
+def test_an_event_that_is_committed_as_claimed_before_the_call(account, stripe):
+    """Were the process to die in the call, the row would say that it may have happened."""
+    MeterEventFactory.create(account=account)
+    seen = []
+    stripe.on_call = lambda call: seen.append(call.identifier)
+    calls = claim_events(now=NOW, limit=10, token="t", lease=timedelta(minutes=2))
+
+    assert [call.identifier for call in calls] == ["5001:2026-10-05:ST"]
+    event = MeterEvent.objects.get()
+    assert (event.state, event.claim_token, event.claimed_at) == ("sending", "t", NOW)
+    # The lane is taken: nobody else gets at its events.
+    assert claim_events(now=NOW, limit=10, token="u", lease=timedelta(minutes=2)) == []
+    assert drain(stripe, options=SenderOptions()).reported == 0
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [unavailable(outcome_unknown=False), gateway.GatewayRateLimited("slow down"), rejected(None, 401)],
+)
+def test_a_call_that_did_not_happen_is_made_again_after_a_pause(account, stripe, failure):
+    MeterEventFactory.create(account=account)
+    stripe.faults["5001:2026-10-05:ST"] = [failure]
+    clock = Clock()
+
+    assert drain(stripe, clock=clock).reported == 1
+    assert timedelta(seconds=0.5) <= clock.now - NOW < timedelta(seconds=5)
+    event = MeterEvent.objects.get()
+    assert (event.attempts, event.uncertain_at) == (2, None)
+
+
+def test_a_lost_answer_is_found_in_the_summary_and_not_sent_again(account, stripe):
+    MeterEventFactory.create(account=account)
+    stripe.faults["5001:2026-10-05:ST"] = [("after", unavailable())]
+
+    assert drain(stripe).reported == 1
+    assert stripe.calls == ["5001:2026-10-05:ST"]
+    assert MeterEvent.objects.get().reason == "found in Stripe's summary"
+
+
+def test_a_lost_call_is_not_in_the_summary_and_is_sent_again_under_its_identifier(account, stripe):
+    MeterEventFactory.create(account=account)
+    stripe.faults["5001:2026-10-05:ST"] = [unavailable()]
+
+    assert drain(stripe).reported == 1
+    assert stripe.calls == ["5001:2026-10-05:ST"] * 2
+    assert stripe.total == 100
+
+
+def test_a_summary_that_lags_leads_to_a_repeat_that_stripe_refuses(account, stripe):
+    MeterEventFactory.create(account=account)
+    stripe.faults["5001:2026-10-05:ST"] = [("after", unavailable())]
+    stripe.is_lagging = True
+
+    assert drain(stripe).reported == 1
+    assert stripe.total == 100
+    assert MeterEvent.objects.get().reason == "Stripe already held it from an earlier attempt"
+
+
+def test_an_outcome_still_unknown_after_a_day_is_left_to_a_person(account, stripe):
+    MeterEventFactory.create(
+        account=account,
+        state=EventState.UNRESOLVED,
+        uncertain_at=NOW - timedelta(hours=23, seconds=1),
+        attempts=1,
+    )
+    MeterEventFactory.create(account=account, meter="RM", uncertain_at=NOW - timedelta(hours=24), attempts=1)
+
+    assert drain(stripe).reported == 0
+    assert stripe.calls == []
+    assert set(states().values()) == {"unresolved"}
+    assert Alert.objects.get().name == "meter_event_unknown"
+
+
+def test_an_identifier_used_by_somebody_else_is_never_taken_for_ours(account, stripe):
+    event = MeterEventFactory.create(account=account)
+    stripe.faults[event.identifier] = [
+        gateway.DuplicateMeterEvent("used", stripe_code=None, param="identifier", status=400)
+    ]
+
+    assert drain(stripe).as_dict()["reported"] == 0
+    event.refresh_from_db()
+    assert (event.state, event.reason) == ("rejected", "Stripe holds another event under this identifier")
+    assert stripe.calls == [event.identifier]
+    assert Alert.objects.get().name == "meter_event_rejected"
+
+
+def test_an_identifier_that_stripe_holds_with_our_units_is_ours(account, stripe):
+    """A database restored from before the call: the row forgot, Stripe did not."""
+    event = MeterEventFactory.create(account=account)
+    drain(stripe)
+    MeterEvent.objects.update(state=EventState.PENDING, sent_at=None, attempts=0)
+
+    assert drain(stripe).reported == 1
+    assert stripe.total == 100
+    event.refresh_from_db()
+    assert event.state == "sent"
+
+
+def test_a_refusal_is_told_to_people_and_blocks_nobody(account, stripe):
+    MeterEventFactory.create(account=account, bucket="2026-10-05")
+    MeterEventFactory.create(account=account, bucket="2026-10-06")
+    stripe.faults["5001:2026-10-05:ST"] = [rejected("no_meter")]
+
+    result = drain(stripe)
+
+    assert (result.reported, result.rejected) == (1, 1)
+    assert states() == {"5001:2026-10-05:ST": "rejected", "5001:2026-10-06:ST": "sent"}
+    assert Alert.objects.get().name == "meter_event_rejected"
+
+
+def test_events_past_35_days_expire_with_an_alert(account, stripe):
+    MeterEventFactory.create(account=account, bucket="2026-09-28", period="2026-09")
+    BillingLeaseFactory.create(account=account, period="2026-09")
+    MeterEventFactory.create(account=account, bucket="2026-09-30", period="2026-09")
+
+    result = drain(stripe)
+
+    assert (result.reported, result.expired) == (1, 1)
+    assert states() == {"5001:2026-09-28:ST": "expired", "5001:2026-09-30:ST": "sent"}
+    assert Alert.objects.get().name == "meter_event_expired"
+
+
+def test_an_account_on_a_test_clock_lives_in_its_time(stripe):
+    """Its customer's present decides what is too old and what lies ahead, not ours."""
+    clock = ClockFactory.create(frozen_at=datetime(2026, 10, 31, 23, 30, tzinfo=UTC))
+    account = CustomerAccountFactory.create(id=5001, test_clock=clock)
+    BillingLeaseFactory.create(account=account)
+    BillingLeaseFactory.create(account=account, period="2026-11")
+    MeterEventFactory.create(account=account, bucket="2026-10-01")
+    MeterEventFactory.create(account=account, bucket="2026-10-31")
+    MeterEventFactory.create(account=account, bucket="2026-11-01", period="2026-11")
+    far = Clock(datetime(2027, 3, 1, tzinfo=UTC))
+
+    assert drain(stripe, clock=far).reported == 2
+    assert states() == {
+        "5001:2026-10-01:ST": "sent",
+        "5001:2026-10-31:ST": "sent",
+        "5001:2026-11-01:ST": "pending",
+    }
+
+
+def test_events_without_a_customer_are_counted_and_sent_once_one_appears(account, stripe):
+    free = AccountFactory.create(id=5002)
+    BillingLeaseFactory.create(account=free)
+    MeterEventFactory.create(account=free, payer=None)
+    MeterEventFactory.create(account=account)
+
+    assert drain(stripe).as_dict() == {"total": 2, "reported": 1, "skipped": 1, "failed": 0}
+
+    free.stripe_customer_id = "cus_new"
+    free.save()
+    assert drain(stripe).as_dict() == {"total": 1, "reported": 1, "skipped": 0, "failed": 0}
+    assert stripe.events["5002:2026-10-05:ST"].customer == "cus_new"
+
+
+def test_rows_without_a_customer_never_block_others(account, stripe):
+    free = AccountFactory.create(id=5002)
+    BillingLeaseFactory.create(account=free)
+    for day in range(1, 11):
+        MeterEventFactory.create(account=free, payer=None, bucket=f"2026-10-{day:02}")
+    MeterEventFactory.create(account=account, bucket="2026-10-20")
+
+    assert send_batch(port=stripe, seam=LIVE, options=SenderOptions(batch=5), clock=Clock()).reported == 1
+
+
+def test_nothing_is_sent_in_shadow_and_shadow_is_left_in_any_order(account, stripe):
+    MeterEventFactory.create(account=account)
+
+    assert drain(stripe, seam=SHADOW).reported == 0
+    assert states() == {"5001:2026-10-05:ST": "shadow"}
+    assert drain(stripe, seam=LIVE).reported == 1
+
+
+def test_a_lease_given_back_to_legacy_stops_what_was_not_attempted(account, stripe):
+    MeterEventFactory.create(account=account)
+    MeterEventFactory.create(account=account, meter="RM", attempts=1)
+    BillingLease.objects.update(biller=Biller.LEGACY)
+
+    assert drain(stripe).reported == 1
+    assert states() == {"5001:2026-10-05:ST": "shadow", "5001:2026-10-05:RM": "sent"}
+
+
+def test_a_dead_senders_events_are_looked_up_after_its_lease(account, stripe):
+    counted = MeterEventFactory.create(account=account, bucket="2026-10-05")
+    lost = MeterEventFactory.create(account=account, bucket="2026-10-06")
+    calls = claim_events(now=NOW, limit=10, token="dead", lease=timedelta(minutes=2))
+    stripe.send(calls[0])
+    clock = Clock(NOW + timedelta(minutes=1))
+
+    assert send_batch(port=stripe, seam=LIVE, options=OPTIONS, clock=clock).reported == 0
+
+    assert drain(stripe, clock=clock).reported == 2
+    assert stripe.calls == [counted.identifier, lost.identifier]
+    assert stripe.total == 200
+    assert states() == {counted.identifier: "sent", lost.identifier: "sent"}
+
+
+def test_a_sender_that_wakes_after_its_lease_settles_nothing(account, stripe):
+    MeterEventFactory.create(account=account)
+    from metering.services.sending.attempts import Outcome, OutcomeKind
+    from metering.services.sending.settling import settle
+
+    calls = claim_events(now=NOW, limit=10, token="late", lease=timedelta(minutes=2))
+    clock = Clock(NOW + timedelta(minutes=3))
+    drain(stripe, clock=clock)
+
+    settle(
+        [Outcome(calls[0], OutcomeKind.REJECTED, "late")],
+        lane_ids=[calls[0].lane_id],
+        token="late",
+        now=clock.now,
+    )
+
+    assert states() == {"5001:2026-10-05:ST": "sent"}
+
+
+def test_a_stripe_that_is_down_is_not_hammered(account, stripe):
+    for number in range(5002, 5042):
+        other = CustomerAccountFactory.create(id=number)
+        BillingLeaseFactory.create(account=other)
+        event = MeterEventFactory.create(account=other)
+        stripe.faults[event.identifier] = [unavailable(outcome_unknown=False)] * 50
+
+    result = send_batch(port=stripe, seam=LIVE, options=SenderOptions(threads=2), clock=Clock())
+
+    assert result.reported == 0
+    assert result.cause == "Stripe did not answer"
+    assert 10 <= len(stripe.calls) <= 12
+    assert set(states().values()) == {"pending"}
+
+
+def test_no_more_than_the_limit_is_sent_in_a_second(account, stripe):
+    import time
+    from decimal import Decimal
+
+    for day in range(1, 22):
+        MeterEventFactory.create(account=account, bucket=f"2026-10-{day:02}")
+    started = time.monotonic()
+    send_batch(port=stripe, seam=LIVE, options=SenderOptions(per_second=Decimal(100)), clock=Clock())
+
+    # 21 calls start at 0, 10, ... 200 ms.
+    assert time.monotonic() - started >= 0.2
