@@ -16,6 +16,6 @@ install_node_packages() {
     rm -f "$STAMPS/node"
     say "installing Stripe's CLI into tests/stripe_cli"
     logged "npm ci" env PATH="$VENV/bin:$PATH" "$VENV/bin/npm" ci --prefix "$NODE_PROJECT" \
-        --cache "${npm_config_cache:-$TOOLS/cache/npm}" --no-audit --no-fund --no-update-notifier
+        --ignore-scripts --cache "${npm_config_cache:-$TOOLS/cache/npm}" --no-audit --no-fund --no-update-notifier
     node_fingerprint >"$STAMPS/node"
 }

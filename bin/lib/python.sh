@@ -136,7 +136,6 @@ install_python_packages() {
     fi
     require_free_space "$profile"
     place_uv_cache
-    trust_system_certificates
     install_uv
     share_mirrors
     # The interpreter is the system's: uv must not fetch one of its own.
