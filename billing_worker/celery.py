@@ -11,9 +11,19 @@ import os
 from celery import Celery
 from celery.schedules import crontab
 
+from billing_worker.env import exit_if_unusable
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_worker.settings")
 
 app = Celery("billing_worker")
+
+
+@app.on_configure.connect(weak=False)
+def stop_if_unusable(**_: object) -> None:
+    """Worker and beat read the settings here first: a bad environment is a list on stderr, not a stack trace."""
+    exit_if_unusable()
+
+
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 

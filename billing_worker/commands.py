@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
 import structlog
@@ -32,7 +32,7 @@ class BillingCommand(BaseCommand):
         if sys.stderr.isatty():
             yield from track(items, description=description, total=total, console=Console(stderr=True))
             return
-        total = total if total is not None else len(items) if hasattr(items, "__len__") else None
+        total = total if total is not None else len(items) if isinstance(items, Sized) else None
         step = max(1, total // 10) if total else 1000
         for done, item in enumerate(items, start=1):
             yield item

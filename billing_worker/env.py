@@ -6,18 +6,21 @@ them all, each with its fix. `docs/settings.md` and `.env.example` are held agai
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from django.conf import settings
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+
+from billing_worker.contradictions import LIVE_STRIPE, LOOPBACK, find_contradictions, split_address
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-LIVE_STRIPE = "https://api.stripe.com"
 
 
 class ConfigurationError(Exception):
@@ -47,26 +50,23 @@ def _parse_instant(value: object) -> object:
         return value
     if not value:
         return None
-    moment = datetime.fromisoformat(value)
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("not an instant like 2026-10-01T00:00:00Z") from None
     if moment.tzinfo is None:
         raise ValueError("give the zone too, like 2026-10-01T00:00:00Z")
     return moment.astimezone(UTC)
 
 
-def _blank_is_none(value: object) -> object:
-    return None if value == "" else value
+TextList = Annotated[list[str], BeforeValidator(_split)]
+SecretList = Annotated[list[SecretStr], BeforeValidator(_split)]
 
 
-TextList = Annotated[list[str], NoDecode, BeforeValidator(_split)]
-SecretList = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split)]
-OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_blank_is_none)]
-OptionalText = Annotated[str | None, BeforeValidator(_blank_is_none)]
-
-
-class Environment(BaseSettings):
+class Environment(BaseModel):
     """Every environment variable that the project reads, with type, default and meaning."""
 
-    model_config = SettingsConfigDict(case_sensitive=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     # -- process -----------------------------------------------------------------------------------------------------
     ENVIRONMENT: Literal["local", "staging", "production"] = Field(
@@ -93,25 +93,25 @@ class Environment(BaseSettings):
     )
 
     # -- data and queue ----------------------------------------------------------------------------------------------
-    DATABASE_URL: OptionalText = Field(
+    DATABASE_URL: str | None = Field(
         None,
         description="Our database: `mysql://user:password@host/name` in production; empty = SQLite under `VAR_DIR`.",
     )
-    LEGACY_DATABASE_URL: OptionalText = Field(
+    LEGACY_DATABASE_URL: str | None = Field(
         None,
         description="The old billing service's database, read only; empty = `legacy.sqlite3` under `VAR_DIR`.",
     )
-    REDSHIFT_DATABASE_URL: OptionalText = Field(
+    REDSHIFT_DATABASE_URL: str | None = Field(
         None,
         description="`postgresql://` address of the warehouse that holds `impressions_daily`; empty = none.",
     )
-    CELERY_BROKER_URL: OptionalText = Field(
+    CELERY_BROKER_URL: str | None = Field(
         None,
         description="`redis://` or `amqp://` in production; empty = files under `VAR_DIR`, which needs no server.",
     )
 
     # -- Stripe ------------------------------------------------------------------------------------------------------
-    STRIPE_SECRET_KEY: OptionalSecret = Field(
+    STRIPE_SECRET_KEY: SecretStr | None = Field(
         None, description="Secret or restricted key. Empty: everything is computed and nothing is sent."
     )
     STRIPE_WEBHOOK_SECRET: SecretList = Field(
@@ -129,17 +129,17 @@ class Environment(BaseSettings):
     )
 
     # -- mail --------------------------------------------------------------------------------------------------------
-    MAILGUN_API_KEY: OptionalSecret = Field(
+    MAILGUN_API_KEY: SecretStr | None = Field(
         None, description="Mailgun's sending key. Empty: mail is written as `.eml` files."
     )
-    MAILGUN_DOMAIN: OptionalText = Field(None, description="The sending domain registered with Mailgun.")
+    MAILGUN_DOMAIN: str | None = Field(None, description="The sending domain registered with Mailgun.")
     MAILGUN_API_URL: str = Field(
         "https://api.mailgun.net/v3", description="Mailgun's API (the EU region has another)."
     )
-    MAILGUN_WEBHOOK_SIGNING_KEY: OptionalSecret = Field(
+    MAILGUN_WEBHOOK_SIGNING_KEY: SecretStr | None = Field(
         None, description="Key that signs Mailgun's delivery webhooks."
     )
-    BILLING_BCC_ADDRESS: OptionalText = Field(
+    BILLING_BCC_ADDRESS: str | None = Field(
         None, description="Receives a blind copy of every invoice mail (the CRM)."
     )
     BILLING_FROM_ADDRESS: str = Field("billing-noreply@example.com", description="Sender of invoice mails.")
@@ -149,15 +149,15 @@ class Environment(BaseSettings):
     )
 
     # -- storage -----------------------------------------------------------------------------------------------------
-    R2_INVOICE_BUCKET: OptionalText = Field(
+    R2_INVOICE_BUCKET: str | None = Field(
         None, description="Bucket for invoice PDFs. Empty: files under `VAR_DIR`."
     )
-    R2_ENDPOINT_URL: OptionalText = Field(None, description="S3 endpoint of the account's R2 storage.")
-    R2_ACCESS_KEY_ID: OptionalText = Field(None, description="R2 access key id.")
-    R2_SECRET_ACCESS_KEY: OptionalSecret = Field(None, description="R2 secret access key.")
+    R2_ENDPOINT_URL: str | None = Field(None, description="S3 endpoint of the account's R2 storage.")
+    R2_ACCESS_KEY_ID: str | None = Field(None, description="R2 access key id.")
+    R2_SECRET_ACCESS_KEY: SecretStr | None = Field(None, description="R2 secret access key.")
 
     # -- metering ----------------------------------------------------------------------------------------------------
-    SHADOW: Annotated[bool, NoDecode, BeforeValidator(_parse_shadow)] = Field(
+    SHADOW: Annotated[bool, BeforeValidator(_parse_shadow)] = Field(
         True, description="Compute meter events and send none. On unless exactly `false`."
     )
     BILL_FROM: Annotated[datetime | None, BeforeValidator(_parse_instant)] = Field(
@@ -171,16 +171,10 @@ class Environment(BaseSettings):
     )
 
     # -- operations --------------------------------------------------------------------------------------------------
-    SLACK_WEBHOOK_URL: OptionalSecret = Field(
+    SLACK_WEBHOOK_URL: SecretStr | None = Field(
         None, description="Incoming webhook that receives alerts. Empty: log only."
     )
     BRAND_NAME: str = Field("Lumenade Media, Inc.", description="The seller's name on invoices and mails.")
-
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
 
     @property
     def is_production(self) -> bool:
@@ -196,121 +190,59 @@ class Environment(BaseSettings):
 
     @property
     def uses_sandbox(self) -> bool:
-        return urlsplit(self.STRIPE_API_BASE).hostname in {"127.0.0.1", "localhost", "::1"}
+        """Whether Stripe is spoken to on this machine."""
+        parts = split_address(self.STRIPE_API_BASE)
+        return parts is not None and parts.hostname in LOOPBACK
+
+    @property
+    def has_live_key(self) -> bool:
+        """Whether the key moves real money."""
+        key = self.STRIPE_SECRET_KEY
+        return key is not None and key.get_secret_value().startswith(("sk_live_", "rk_live_"))
 
 
 def load_environment(environ: Mapping[str, str]) -> Environment:
-    """Read and check the environment.
+    """Read and check the environment. A variable that is set to nothing counts as not set.
 
     Raises:
-        ConfigurationError: with every malformed, missing or contradictory setting. Values are never shown.
+        ConfigurationError: with every malformed, missing or contradictory setting. Values of secrets are never shown.
     """
-    known = {name: environ[name] for name in Environment.model_fields if name in environ}
+    known = {
+        name: environ[name].strip() for name in Environment.model_fields if environ.get(name, "").strip()
+    }
     try:
-        env = Environment(**known)  # type: ignore[arg-type]
+        env = Environment.model_validate(known)
     except ValidationError as error:
-        raise ConfigurationError(
-            [f"{'.'.join(str(part) for part in item['loc'][:1])}: {item['msg']}" for item in error.errors()]
-        ) from None
-    problems = _find_contradictions(env)
+        raise ConfigurationError([_describe_error(item) for item in error.errors()]) from None
+    problems = find_contradictions(env)
     if problems:
         raise ConfigurationError(problems)
     return env
 
 
-def _find_contradictions(env: Environment) -> list[str]:
-    return [
-        *_check_stripe(env),
-        *_check_services(env),
-        *(_check_production(env) if env.is_production else []),
-        *(_check_debug(env) if env.DEBUG else []),
-    ]
+def exit_if_unusable(exit_code: int = 2) -> None:
+    """Load Django's settings; if the environment can't be used, print the problems and end the process."""
+    try:
+        _ = settings.ENV
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        raise SystemExit(exit_code) from None
 
 
-def _check_stripe(env: Environment) -> list[str]:
-    problems = []
-    key = env.STRIPE_SECRET_KEY.get_secret_value() if env.STRIPE_SECRET_KEY else ""
-    if key and not key.startswith(("sk_test_", "rk_test_", "sk_live_", "rk_live_")):
-        problems.append(
-            "STRIPE_SECRET_KEY: not a secret or restricted key; it begins with sk_ or rk_ and test or live"
-        )
-    is_live = key.startswith(("sk_live_", "rk_live_"))
-    if is_live and env.STRIPE_API_BASE.rstrip("/") != LIVE_STRIPE:
-        problems.append(
-            f"STRIPE_SECRET_KEY is a live key but STRIPE_API_BASE is not {LIVE_STRIPE}: use a test key with the sandbox, or unset STRIPE_API_BASE"
-        )
-    if is_live and not env.is_production:
-        problems.append("STRIPE_SECRET_KEY is a live key: set ENVIRONMENT=production or use a test key")
-    if urlsplit(env.STRIPE_API_BASE).scheme not in {"http", "https"} or (
-        urlsplit(env.STRIPE_API_BASE).scheme == "http" and not env.uses_sandbox
-    ):
-        problems.append("STRIPE_API_BASE: must be https, or http on this machine for the sandbox")
-    if not env.STRIPE_WEBHOOK_SECRET:
-        problems.append(
-            "STRIPE_WEBHOOK_SECRET is missing: give the endpoint's whsec_ secret (several: comma separated)"
-        )
-    elif any(not secret.get_secret_value().startswith("whsec_") for secret in env.STRIPE_WEBHOOK_SECRET):
-        problems.append("STRIPE_WEBHOOK_SECRET: every secret begins with whsec_")
-    return problems
+def make_var_dir(env: Environment) -> None:
+    """Create `VAR_DIR`.
+
+    Raises:
+        ConfigurationError: it can't be created or written to.
+    """
+    try:
+        env.VAR_DIR.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError([f"VAR_DIR: {error.strerror}: {env.VAR_DIR}"]) from None
+    if not os.access(env.VAR_DIR, os.W_OK):
+        raise ConfigurationError([f"VAR_DIR: this user can't write to {env.VAR_DIR}"])
 
 
-def _check_services(env: Environment) -> list[str]:
-    problems = []
-    if bool(env.MAILGUN_API_KEY) != bool(env.MAILGUN_DOMAIN):
-        problems.append("MAILGUN_API_KEY and MAILGUN_DOMAIN go together: set both, or neither for .eml files")
-    r2 = [env.R2_INVOICE_BUCKET, env.R2_ENDPOINT_URL, env.R2_ACCESS_KEY_ID, env.R2_SECRET_ACCESS_KEY]
-    if any(r2) and not all(r2):
-        problems.append(
-            "R2_INVOICE_BUCKET, R2_ENDPOINT_URL, R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY go together: set all four, or none for files"
-        )
-    for name, url, schemes in (
-        ("DATABASE_URL", env.database_url, ("mysql", "sqlite")),
-        ("LEGACY_DATABASE_URL", env.legacy_database_url, ("mysql", "sqlite")),
-        (
-            "REDSHIFT_DATABASE_URL",
-            env.REDSHIFT_DATABASE_URL or "postgresql:",
-            ("postgresql", "postgres", "redshift"),
-        ),
-    ):
-        if urlsplit(url).scheme not in schemes:
-            problems.append(
-                f"{name}: the address must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}"
-            )
-    if env.BILL_FROM and (env.BILL_FROM.minute or env.BILL_FROM.second or env.BILL_FROM.microsecond):
-        problems.append("BILL_FROM must lie on a bucket bound: a full hour")
-    return problems
-
-
-def _check_debug(env: Environment) -> list[str]:
-    if env.ENVIRONMENT != "local" or not env.database_url.startswith("sqlite"):
-        return [
-            "DEBUG is on with a server database or outside local: unset DEBUG, its pages show data and settings"
-        ]
-    return []
-
-
-def _check_production(env: Environment) -> list[str]:
-    problems = []
-    if len(env.DJANGO_SECRET_KEY.get_secret_value()) < 50:
-        problems.append("DJANGO_SECRET_KEY: production needs 50 or more random characters")
-    if env.database_url.startswith("sqlite"):
-        problems.append(
-            "DATABASE_URL: production needs MySQL or MariaDB, like mysql://user:password@host/name"
-        )
-    if not env.CELERY_BROKER_URL:
-        problems.append("CELERY_BROKER_URL: production needs redis:// or amqp://")
-    if not env.MAILGUN_API_KEY:
-        problems.append(
-            "MAILGUN_API_KEY and MAILGUN_DOMAIN: production needs them, or no invoice reaches a customer"
-        )
-    if not env.MAILGUN_WEBHOOK_SIGNING_KEY:
-        problems.append("MAILGUN_WEBHOOK_SIGNING_KEY: production needs it, or deliveries can't be tracked")
-    if not env.BILLING_BCC_ADDRESS:
-        problems.append("BILLING_BCC_ADDRESS: production needs the CRM's address")
-    if not env.R2_INVOICE_BUCKET:
-        problems.append("R2_INVOICE_BUCKET and its three companions: production keeps PDFs in R2")
-    if env.uses_sandbox:
-        problems.append("STRIPE_API_BASE is the sandbox: unset it in production")
-    if not env.PUBLIC_URL.startswith("https://"):
-        problems.append("PUBLIC_URL: production is served over https")
-    return problems
+def _describe_error(item: ErrorDetails) -> str:
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{item['loc'][0]}: {message[:1].lower()}{message[1:]}"

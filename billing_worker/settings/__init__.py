@@ -6,7 +6,7 @@ import os
 
 import django_stubs_ext
 
-from billing_worker.env import BASE_DIR, load_environment
+from billing_worker.env import BASE_DIR, load_environment, make_var_dir
 from billing_worker.settings.console import UNFOLD as UNFOLD
 from billing_worker.settings.databases import build_databases, build_migration_modules
 from billing_worker.settings.delivery import build_anymail, build_email_backend, build_storages
@@ -15,7 +15,7 @@ from billing_worker.settings.queue import build_broker
 from billing_worker.settings.stripe_api import build_djstripe
 
 ENV = load_environment(os.environ)
-ENV.VAR_DIR.mkdir(parents=True, exist_ok=True)
+make_var_dir(ENV)
 
 DEBUG = ENV.DEBUG
 SECRET_KEY = ENV.DJANGO_SECRET_KEY.get_secret_value()

@@ -19,7 +19,9 @@ MYSQL_OPTIONS = {
     "charset": "utf8mb4",
     "collation": "utf8mb4_bin",
     "isolation_level": "read committed",
-    "init_command": "SET sql_mode='STRICT_TRANS_TABLES,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO', innodb_lock_wait_timeout=20",
+    "init_command": (
+        "SET sql_mode='STRICT_TRANS_TABLES,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO', innodb_lock_wait_timeout=20"
+    ),
 }
 #: The old database is someone else's: our connections to it can't write, whatever the user's rights are.
 LEGACY_SQLITE_OPTIONS = {"timeout": 30, "init_command": "PRAGMA query_only=ON;"}
@@ -32,7 +34,9 @@ LEGACY_MYSQL_OPTIONS = {
 
 def build_databases(env: Environment) -> dict[str, dict[str, Any]]:
     ours = _build_database(env.database_url, sqlite=SQLITE_OPTIONS, mysql=MYSQL_OPTIONS)
-    theirs = _build_database(env.legacy_database_url, sqlite=LEGACY_SQLITE_OPTIONS, mysql=LEGACY_MYSQL_OPTIONS)
+    theirs = _build_database(
+        env.legacy_database_url, sqlite=LEGACY_SQLITE_OPTIONS, mysql=LEGACY_MYSQL_OPTIONS
+    )
     return {"default": ours, "legacy": {**theirs, "TEST": {"MIGRATE": False}}}
 
 

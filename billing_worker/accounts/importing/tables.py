@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, cast
 
 from billing_worker.core.errors import InvalidInput
 from billing_worker.core.money import get_exponent
@@ -65,7 +65,7 @@ def find_closing_date(rows: Iterable[_Dated]) -> date | None:
 def _find_date_problems(rows: Iterable[LegacyPlanSub | LegacyPlanUsage], noun: str) -> Iterator[str]:
     for row in rows:
         # MySQL's zero dates arrive as None, whatever the column promises.
-        if not row.effective_from:
+        if cast(date | None, row.effective_from) is None:
             yield f"{noun} row {row.id}: effective_from is missing"
         elif row.effective_to is not None and row.effective_to <= row.effective_from:
             yield f"{noun} row {row.id}: effective_to {row.effective_to} is not after {row.effective_from}"
