@@ -14,6 +14,7 @@ import uvicorn
 
 from sandbox.engine.app import SandboxApp
 from sandbox.engine.core import Engine
+from sandbox.engine.routing import describe_operations
 from sandbox.engine.server import DroppableProtocol
 from sandbox.engine.store import StateRefused
 from sandbox.engine.webhooks import RetrySchedule
@@ -29,6 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     import sandbox.resources  # noqa: F401  registers the operations
 
+    if options.operations:
+        print("\n".join(describe_operations()))
+        return 0
     try:
         listener = _listen(options.host, options.port)
     except OSError as error:
@@ -109,6 +113,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         default=RetrySchedule(),
         metavar="SECONDS,SECONDS",
         help="pauses between delivery attempts; as many retries as there are pauses",
+    )
+    parser.add_argument(
+        "--operations", action="store_true", help="print the README's table of operations and end"
     )
     parser.add_argument("--log-level", default="warning", choices=("debug", "info", "warning", "error"))
     return parser.parse_args(argv)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from sandbox.engine import control, mailgun
+from sandbox.engine.account import ACCOUNT_ID, no_such_account
 from sandbox.engine.core import Engine, RequestHeaders, encode_json
 from sandbox.engine.errors import ParamError, StripeError
 from sandbox.engine.faults import Rule
@@ -109,6 +110,7 @@ class SandboxApp:
                 await _fault_before(rule)
             operation, variables = _find(method, scope.get("raw_path", b"").decode("latin-1") or path)
             request.api_key = _api_key(headers, check=operation.auth)
+            _check_account(headers)
             status, text = self._replayed_or_run(
                 scope, operation, variables, request, headers, body, extra, rule
             )
@@ -244,6 +246,12 @@ def _api_key(headers: dict[str, str], *, check: bool) -> str:
         hidden = key[:8] + "*" * max(0, len(key) - 12) + key[-4:] if len(key) > 12 else "*" * len(key)
         raise StripeError(401, f"Invalid API Key provided: {hidden}")
     return key
+
+
+def _check_account(headers: dict[str, str]) -> None:
+    account = headers.get("stripe-account", ACCOUNT_ID)
+    if account != ACCOUNT_ID:
+        raise no_such_account(account)
 
 
 def _parameters(method: str, query: bytes, headers: dict[str, str], body: bytes) -> dict[str, Any]:

@@ -85,6 +85,11 @@ class Engine:
             ParamError: the parameters were refused and nothing ran.
         """
         params = compile_params(operation.params)(raw)
+        if not operation.refuses.isdisjoint(params):
+            name = min(operation.refuses.intersection(params))
+            raise ParamError(
+                f"The sandbox does not cover the parameter {name} here; see its README.", param=name
+            )
         ctx = Context(
             self,
             params=params,

@@ -23,6 +23,7 @@ class Replays:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._in_flight: set[str] = set()
+        store.purge_texts(_KIND, f"[{int(time.time()) - KEEP_SECONDS}")
 
     def find(self, scope: str, key: str, fingerprint: str) -> tuple[int, str] | None:
         """Return the kept (status, body) for this key, or None where it is new or has expired.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -24,6 +25,7 @@ class Operation:
     handler: Handler
     names: tuple[str, ...]
     auth: bool = True
+    refuses: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -33,6 +35,9 @@ class _Node:
     operations: dict[str, Operation] = field(default_factory=dict)
 
 
+UNCOVERED = frozenset({"connect", "customer_account", "hooks"})
+"""Parameters of Connect and of accounts as customers, which no operation covers."""
+
 _root = _Node()
 OPERATIONS: list[Operation] = []
 LOAD_HOOKS: list[Callable[[Store], None]] = []
@@ -40,13 +45,14 @@ PERIODIC: list[tuple[float, Callable[[Context], None]]] = []
 
 
 def operation(
-    method: str, path: str, params: str | None = None, *, auth: bool = True
+    method: str, path: str, params: str | None = None, *, auth: bool = True, refuses: Iterable[str] = ()
 ) -> Callable[[Handler], Handler]:
     """Register a handler, e.g. ``@operation("POST", "/v1/customers/{customer}", params="CustomerModifyParams")``.
 
     The handler takes a Context and returns the answer's object, or a page from ``list_page``. ``params`` names a
     TypedDict below ``stripe.params`` (``billing.MeterCreateParams``); None means that only ``expand`` is accepted.
-    ``auth=False`` leaves the key unchecked (the handler sees it as ``ctx.api_key``).
+    ``auth=False`` leaves the key unchecked (the handler sees it as ``ctx.api_key``). ``refuses`` names parameters that
+    Stripe takes and this sandbox does not cover: they are a 400 that says so, never ignored.
 
     Raises:
         ValueError: the method and path are already taken.
@@ -62,7 +68,7 @@ def operation(
                 node = node.static.setdefault(part, _Node())
         if method in node.operations:
             raise ValueError(f"{method} {path} is registered twice")
-        found = Operation(method, path, params, handler, tuple(names), auth)
+        found = Operation(method, path, params, handler, tuple(names), auth, UNCOVERED | frozenset(refuses))
         node.operations[method] = found
         OPERATIONS.append(found)
         return handler
@@ -111,3 +117,14 @@ def _walk(node: _Node, parts: list[str], at: int, method: str, values: list[str]
     if found is None:
         values.pop()
     return found
+
+
+def describe_operations() -> list[str]:
+    """Return the rows of the README's table: the API first, then the control plane, by path."""
+    ordered = sorted(OPERATIONS, key=lambda o: (o.path.startswith("/_"), o.path, o.method))
+    return [f"| `{o.method} {o.path}` | {_summary(o.handler)} |" for o in ordered]
+
+
+def _summary(handler: Handler) -> str:
+    first = (inspect.getdoc(handler) or "").partition("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+    return first.partition(". ")[0].rstrip(".").replace("``", "`")

@@ -173,6 +173,10 @@ class Store:
         """Drop a kept text; unknown ids are ignored."""
         self._dirty_texts[(kind, id)] = None
 
+    def purge_texts(self, kind: str, before: str) -> None:
+        """Drop the kept texts of a kind that sort before ``before`` (they begin with their time)."""
+        self._db.execute("DELETE FROM texts WHERE kind = ? AND body < ?", (kind, before))
+
     # -- durability ---------------------------------------------------------------------------------------------
 
     @property

@@ -192,7 +192,12 @@ def charge_refunds(ctx: Context, charge: JsonObject) -> Any:
     return {"object": "list", "data": refunds[:10], "has_more": len(refunds) > 10, "url": url}
 
 
-@operation("POST", "/v1/refunds", params="RefundCreateParams")
+@operation(
+    "POST",
+    "/v1/refunds",
+    params="RefundCreateParams",
+    refuses=("instructions_email", "origin", "refund_application_fee", "reverse_transfer"),
+)
 def create_refund(ctx: Context) -> JsonObject:
     """Refund a charge, or the charge of a payment intent, in part or (without ``amount``) what is left of it."""
     params = ctx.params
@@ -292,7 +297,7 @@ def retrieve_balance_transaction(ctx: Context) -> JsonObject:
     return ctx.require("balance_transaction", ctx.path["id"])
 
 
-@operation("GET", "/v1/balance_transactions", params="BalanceTransactionListParams")
+@operation("GET", "/v1/balance_transactions", params="BalanceTransactionListParams", refuses=("payout",))
 def list_balance_transactions(ctx: Context) -> JsonObject:
     """List balance transactions; ``currency``, ``source``, ``type`` and ``created`` filter."""
     items = filter_equal(ctx.store.all("balance_transaction"), ctx.params, "currency", "source", "type")

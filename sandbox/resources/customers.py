@@ -28,7 +28,9 @@ def _declare(store: Store) -> None:
     store.index("customer", "invoice_prefix")
 
 
-@operation("POST", "/v1/customers", params="CustomerCreateParams")
+@operation(
+    "POST", "/v1/customers", params="CustomerCreateParams", refuses=("cash_balance", "tax", "tax_id_data")
+)
 def create_customer(ctx: Context) -> JsonObject:
     """Create a customer; emits ``customer.created``."""
     params = ctx.params
@@ -81,7 +83,7 @@ def retrieve_customer(ctx: Context) -> JsonObject:
     return ctx.store.buried("customer", id) or ctx.require("customer", id)
 
 
-@operation("POST", "/v1/customers/{customer}", params="CustomerModifyParams")
+@operation("POST", "/v1/customers/{customer}", params="CustomerModifyParams", refuses=("cash_balance", "tax"))
 def update_customer(ctx: Context) -> JsonObject:
     """Update a customer; emits ``customer.updated`` where something changed."""
     customer = ctx.require("customer", ctx.path["customer"])

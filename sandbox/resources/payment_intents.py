@@ -30,7 +30,21 @@ def _declare(store: Store) -> None:
     store.index(KIND, "customer")
 
 
-@operation("POST", "/v1/payment_intents", params="PaymentIntentCreateParams")
+@operation(
+    "POST",
+    "/v1/payment_intents",
+    params="PaymentIntentCreateParams",
+    refuses=(
+        "application_fee_amount",
+        "on_behalf_of",
+        "transfer_data",
+        "confirmation_token",
+        "excluded_payment_method_types",
+        "mandate",
+        "payment_details",
+        "payment_method_configuration",
+    ),
+)
 def create_payment_intent(ctx: Context) -> JsonObject:
     """Create a payment intent and, with ``confirm``, attempt the payment; emits ``payment_intent.created``."""
     params = ctx.params
@@ -232,7 +246,18 @@ def retrieve_payment_intent(ctx: Context) -> JsonObject:
     return ctx.require(KIND, ctx.path["intent"], "intent")
 
 
-@operation("POST", "/v1/payment_intents/{intent}", params="PaymentIntentModifyParams")
+@operation(
+    "POST",
+    "/v1/payment_intents/{intent}",
+    params="PaymentIntentModifyParams",
+    refuses=(
+        "application_fee_amount",
+        "transfer_data",
+        "excluded_payment_method_types",
+        "payment_details",
+        "payment_method_configuration",
+    ),
+)
 def update_payment_intent(ctx: Context) -> JsonObject:
     """Update an intent that was not confirmed yet."""
     intent = _in_state(ctx, "update", *_CONFIRMABLE)
@@ -248,7 +273,18 @@ def update_payment_intent(ctx: Context) -> JsonObject:
     return after
 
 
-@operation("POST", "/v1/payment_intents/{intent}/confirm", params="PaymentIntentConfirmParams")
+@operation(
+    "POST",
+    "/v1/payment_intents/{intent}/confirm",
+    params="PaymentIntentConfirmParams",
+    refuses=(
+        "amount_to_confirm",
+        "confirmation_token",
+        "excluded_payment_method_types",
+        "mandate",
+        "payment_details",
+    ),
+)
 def confirm_payment_intent(ctx: Context) -> JsonObject:
     """Attempt the payment."""
     intent = dict(_in_state(ctx, "confirm", *_CONFIRMABLE))
@@ -256,7 +292,12 @@ def confirm_payment_intent(ctx: Context) -> JsonObject:
     return confirm_intent(ctx, intent, off_session=_is_off_session(ctx.params.get("off_session")))
 
 
-@operation("POST", "/v1/payment_intents/{intent}/capture", params="PaymentIntentCaptureParams")
+@operation(
+    "POST",
+    "/v1/payment_intents/{intent}/capture",
+    params="PaymentIntentCaptureParams",
+    refuses=("application_fee_amount", "transfer_data", "final_capture", "payment_details"),
+)
 def capture_payment_intent(ctx: Context) -> JsonObject:
     """Capture what was authorised, or ``amount_to_capture`` of it."""
     intent = _in_state(ctx, "capture", "requires_capture")

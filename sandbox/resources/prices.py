@@ -23,7 +23,9 @@ def _declare(store: Store) -> None:
     store.index("price", "recurring.meter")
 
 
-@operation("POST", "/v1/prices", params="PriceCreateParams")
+@operation(
+    "POST", "/v1/prices", params="PriceCreateParams", refuses=("currency_options", "custom_unit_amount")
+)
 def create_price(ctx: Context) -> JsonObject:
     """Create a price and, from ``product_data``, its product; emits ``price.created``."""
     params = ctx.params
@@ -81,7 +83,7 @@ def retrieve_price(ctx: Context) -> JsonObject:
     return ctx.require("price", ctx.path["price"])
 
 
-@operation("POST", "/v1/prices/{price}", params="PriceModifyParams")
+@operation("POST", "/v1/prices/{price}", params="PriceModifyParams", refuses=("currency_options",))
 def update_price(ctx: Context) -> JsonObject:
     """Update what may change: ``active``, labels, ``lookup_key``; emits ``price.updated``."""
     price = ctx.require("price", ctx.path["price"])

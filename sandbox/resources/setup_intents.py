@@ -20,7 +20,20 @@ def _declare(store: Store) -> None:
     store.index(KIND, "customer")
 
 
-@operation("POST", "/v1/setup_intents", params="SetupIntentCreateParams")
+@operation(
+    "POST",
+    "/v1/setup_intents",
+    params="SetupIntentCreateParams",
+    refuses=(
+        "on_behalf_of",
+        "attach_to_self",
+        "confirmation_token",
+        "excluded_payment_method_types",
+        "flow_directions",
+        "payment_method_configuration",
+        "single_use",
+    ),
+)
 def create_setup_intent(ctx: Context) -> JsonObject:
     """Create a setup intent and, with ``confirm``, complete it; emits ``setup_intent.created``."""
     params = ctx.params
@@ -138,7 +151,17 @@ def retrieve_setup_intent(ctx: Context) -> JsonObject:
     return ctx.require(KIND, ctx.path["intent"], "intent")
 
 
-@operation("POST", "/v1/setup_intents/{intent}", params="SetupIntentModifyParams")
+@operation(
+    "POST",
+    "/v1/setup_intents/{intent}",
+    params="SetupIntentModifyParams",
+    refuses=(
+        "attach_to_self",
+        "excluded_payment_method_types",
+        "flow_directions",
+        "payment_method_configuration",
+    ),
+)
 def update_setup_intent(ctx: Context) -> JsonObject:
     """Update an unconfirmed setup intent."""
     intent = _open(ctx, "update")
@@ -149,7 +172,12 @@ def update_setup_intent(ctx: Context) -> JsonObject:
     return intent
 
 
-@operation("POST", "/v1/setup_intents/{intent}/confirm", params="SetupIntentConfirmParams")
+@operation(
+    "POST",
+    "/v1/setup_intents/{intent}/confirm",
+    params="SetupIntentConfirmParams",
+    refuses=("confirmation_token",),
+)
 def confirm_setup_intent(ctx: Context) -> JsonObject:
     """Complete the setup."""
     intent = _open(ctx, "confirm")

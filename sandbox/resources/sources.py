@@ -26,7 +26,12 @@ def _declare(store: Store) -> None:
     store.index("card", "customer")
 
 
-@operation("POST", "/v1/tokens", params="TokenCreateParams")
+@operation(
+    "POST",
+    "/v1/tokens",
+    params="TokenCreateParams",
+    refuses=("account", "bank_account", "cvc_update", "person", "pii"),
+)
 def create_token(ctx: Context) -> JsonObject:
     """Create a single-use token for a test card number."""
     given = ctx.params.get("card")
@@ -122,7 +127,12 @@ def retrieve_source(ctx: Context) -> JsonObject:
     return _own_card(ctx)
 
 
-@operation("POST", "/v1/customers/{customer}/sources/{id}", params="CustomerModifySourceParams")
+@operation(
+    "POST",
+    "/v1/customers/{customer}/sources/{id}",
+    params="CustomerModifySourceParams",
+    refuses=("account_holder_name", "account_holder_type", "owner"),
+)
 def update_source(ctx: Context) -> JsonObject:
     """Update a card's holder, address, expiry or metadata; emits ``customer.source.updated``."""
     card = _own_card(ctx)

@@ -7,10 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 
+from sandbox.engine.idempotency import Replays
+from sandbox.engine.store import Store
 from tests.sandbox.process import ROOT, SandboxProcess
 from tests.sandbox.receiver import Receiver
 
@@ -143,3 +147,16 @@ def test_forward_to_registers_an_endpoint_that_survives_reset(start: Start) -> N
         running.wait_for(lambda: receiver.received)
         assert receiver.types("whsec_known") == ["customer.created"]
         assert len(running.client.v1.webhook_endpoints.list().data) == 1
+
+
+def test_answers_are_kept_for_replay_for_a_day_and_purged_after_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state.sqlite3")
+    with time_machine.travel(datetime(2026, 3, 1, tzinfo=UTC), tick=False) as clock:
+        Replays(store).keep("sk_test_a", "k", "print", 200, "{}")
+        clock.shift(timedelta(hours=24))
+        assert Replays(store).find("sk_test_a", "k", "print") == (200, "{}")
+        store.commit()
+        clock.shift(timedelta(seconds=1))
+        assert Replays(store).find("sk_test_a", "k", "print") is None
+        assert store.get_text("_replay", "sk_test_a:k") is None
+    store.close()
