@@ -8,6 +8,7 @@ from sandbox.billing import due
 from sandbox.billing.calendar import next_boundary
 from sandbox.billing.collection import end_subscription
 from sandbox.billing.diff import snapshot
+from sandbox.billing.discounts import take_discounts
 from sandbox.billing.invoicing import Terms, keep_lines, new_invoice, save_invoice, show_tax_rates
 from sandbox.billing.items_due import cycle_lines, pending_items, take_items
 from sandbox.billing.lines import Period
@@ -100,6 +101,7 @@ def draft_for(
         ctx, customer, subscription["currency"], terms_of(subscription, period, reason), at, subscription
     )
     give_subscription_settings(ctx, invoice, subscription)
+    invoice["discounts"] = take_discounts(ctx, subscription, at) or invoice["discounts"]
     pending = pending_items(ctx, customer["id"], subscription["currency"], subscription["id"])
     keep_lines(ctx, invoice, take_items(ctx, pending, invoice["id"]) + lines)
     save_invoice(ctx, invoice)
@@ -128,7 +130,7 @@ def give_subscription_settings(ctx: Context, invoice: JsonObject, subscription: 
     customer = ctx.store.get("customer", subscription["customer"]) or {}
     customer_discount = customer.get("discount")
     inherited = [customer_discount["id"]] if customer_discount else []
-    invoice["discounts"] = list(subscription["discounts"] or inherited)
+    invoice["discounts"] = inherited
     settings = subscription["invoice_settings"]
     invoice["description"] = settings.get("description")
     for name in ("custom_fields", "footer"):

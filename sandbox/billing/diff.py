@@ -14,6 +14,11 @@ def snapshot(value: Any) -> Any:
     return value
 
 
+def shown(obj: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a stored object as it is embedded in another one: without the sandbox's own fields (`_...`)."""
+    return {key: snapshot(value) for key, value in obj.items() if not key.startswith("_")}
+
+
 def previous_attributes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """The old values of changed fields: nested objects give their changed fields only, lists are given whole.
 

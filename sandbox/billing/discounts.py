@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox.billing.calendar import boundary
+from sandbox.billing.invoicing import coupon_of
 from sandbox.engine.context import Context
 from sandbox.engine.errors import JsonObject, invalid
 
@@ -45,6 +47,9 @@ def redeem(ctx: Context, coupon_id: str, param: str, customer: str, at: int) -> 
     maximum, redeem_by = coupon["max_redemptions"], coupon["redeem_by"]
     if not coupon["valid"] or (redeem_by is not None and redeem_by <= at):
         raise invalid(param, f"Coupon expired: {coupon_id}", "coupon_expired")
+    end = None
+    if coupon["duration"] == "repeating":
+        end = boundary(at, "month", coupon["duration_in_months"] or 1, 1)
     times = coupon["times_redeemed"] + 1
     ctx.store.put("coupon", {**coupon, "times_redeemed": times, "valid": maximum is None or times < maximum})
     return {
@@ -52,7 +57,7 @@ def redeem(ctx: Context, coupon_id: str, param: str, customer: str, at: int) -> 
         "object": "discount",
         "checkout_session": None,
         "customer": customer,
-        "end": None,
+        "end": end,
         "invoice": None,
         "invoice_item": None,
         "promotion_code": None,
@@ -61,3 +66,14 @@ def redeem(ctx: Context, coupon_id: str, param: str, customer: str, at: int) -> 
         "subscription": None,
         "subscription_item": None,
     }
+
+
+def take_discounts(ctx: Context, subscription: JsonObject, at: int) -> list[str]:
+    """The discounts that hold for an invoice made at `at`; those for one invoice only are used up by it."""
+    holding = []
+    for discount_id in subscription["discounts"]:
+        discount = ctx.require("discount", discount_id)
+        if discount["end"] is None or at < discount["end"]:
+            holding.append(discount_id)
+    subscription["discounts"] = [id for id in holding if coupon_of(ctx, id)["duration"] != "once"]
+    return holding

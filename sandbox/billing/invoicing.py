@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from sandbox.billing import due
-from sandbox.billing.diff import previous_attributes, snapshot
+from sandbox.billing.diff import previous_attributes, shown, snapshot
 from sandbox.billing.lines import invoice_item_of
 from sandbox.billing.settlement import Settlement, settle
 from sandbox.billing.totals import Discount, TaxRate, apply_discounts, apply_taxes, sum_up
@@ -176,7 +176,7 @@ def total_up(ctx: Context, invoice: JsonObject, lines: Sequence[JsonObject]) -> 
     invoice.update(sum_up(lines, discount_totals, apply_taxes(lines, rates_of)))
     invoice["lines"] = {
         "object": "list",
-        "data": [snapshot(line) for line in lines[:FIRST_PAGE]],
+        "data": [shown(line) for line in lines[:FIRST_PAGE]],
         "has_more": len(lines) > FIRST_PAGE,
         "url": f"/v1/invoices/{invoice['id']}/lines",
     }
@@ -202,10 +202,15 @@ def balance_for(ctx: Context, invoice: JsonObject) -> int:
 
 def discount_at_work(ctx: Context, discount_id: str) -> Discount:
     """A stored discount as the sums need it."""
-    coupon_id = ctx.require("discount", discount_id)["source"]["coupon"]
-    coupon = ctx.store.get("coupon", coupon_id) or ctx.require("_deleted_coupon_terms", coupon_id)
+    coupon = coupon_of(ctx, discount_id)
     percent = coupon.get("percent_off")
     return Discount(discount_id, None if percent is None else Decimal(str(percent)), coupon.get("amount_off"))
+
+
+def coupon_of(ctx: Context, discount_id: str) -> JsonObject:
+    """The coupon behind a discount, deleted or not."""
+    coupon_id = ctx.require("discount", discount_id)["source"]["coupon"]
+    return ctx.store.get("coupon", coupon_id) or ctx.require("_deleted_coupon_terms", coupon_id)
 
 
 def tax_rate_at_work(ctx: Context, tax_rate_id: str) -> TaxRate:

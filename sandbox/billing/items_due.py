@@ -43,11 +43,15 @@ def used_quantity(ctx: Context, customer_id: str, price: JsonObject, period: Per
 def metered_lines(
     ctx: Context, subscription: JsonObject, item: JsonObject, period: Period
 ) -> list[JsonObject]:
-    """The lines of a metered item for an ended period; usage before the item was added is not its own."""
+    """The lines of a metered item for an ended period; usage before the item was added is not its own.
+
+    Where the subscription was cancelled on the spot, usage of that very second is still billed.
+    """
     source = source_of(ctx, subscription, item)
-    start = max(period[0], item.get("_usage_from") or 0)
-    quantity = used_quantity(ctx, subscription["customer"], dict(source.price), (start, period[1]))
-    return [_with_taxes(line, item) for line in period_lines(source, quantity, (start, period[1]))]
+    start, end = max(period[0], item.get("_usage_from") or 0), period[1]
+    counted = (start, end + 1) if subscription.get("_cancelled_on_the_spot") == end else (start, end)
+    quantity = used_quantity(ctx, subscription["customer"], dict(source.price), counted)
+    return [_with_taxes(line, item) for line in period_lines(source, quantity, (start, end))]
 
 
 def licensed_lines(

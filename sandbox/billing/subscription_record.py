@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from sandbox.billing import due
-from sandbox.billing.diff import previous_attributes, snapshot
+from sandbox.billing.diff import previous_attributes, shown, snapshot
 from sandbox.billing.pricing import get_price, interval_of, shown_price, usage_type
 from sandbox.engine.context import Context
 from sandbox.engine.errors import JsonObject
@@ -60,15 +60,15 @@ def subscription_due(subscription: JsonObject) -> int | None:
 
 def save_subscription(ctx: Context, subscription: JsonObject) -> None:
     """Store a subscription, show its items as they are now and note when it is due next."""
-    shown = []
+    items = []
     for item in items_of(ctx, subscription["id"]):
         item["current_period_start"] = subscription["_period_start"]
         item["current_period_end"] = subscription["_period_end"]
         ctx.store.put("subscription_item", item)
-        shown.append(snapshot(item))
+        items.append(shown(item))
     url = f"/v1/subscription_items?subscription={subscription['id']}"
     subscription["items"] = {
-        "object": "list", "data": shown, "has_more": False, "total_count": len(shown), "url": url
+        "object": "list", "data": items, "has_more": False, "total_count": len(items), "url": url
     }  # fmt: skip
     ctx.store.put("subscription", subscription)
     due.wait(ctx, subscription, subscription_due(subscription))

@@ -1,4 +1,4 @@
-"""Meter events, their adjustments, and the high-throughput stream of API v2.
+"""Meter events and their adjustments.
 
 Events count at once; Stripe takes a moment. Stripe reports some refusals later; here every refusal is a 400.
 """

@@ -31,7 +31,9 @@ def chosen_price(ctx: Context, given: dict[str, Any], param: str) -> JsonObject:
     if not price["active"]:
         raise invalid(name, "The price specified is inactive. This field only accepts active prices.")
     if price["type"] != "recurring":
-        message = "The price specified is set to `type=one_time` but this field takes prices with `type=recurring`."
+        message = (
+            "The price specified is set to `type=one_time` but this field takes prices with `type=recurring`."
+        )
         raise invalid(name, message)
     return price
 

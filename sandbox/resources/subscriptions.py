@@ -344,6 +344,7 @@ def cancel_subscription(ctx: Context) -> JsonObject:
         nothing = Change([], "create_prorations", now, reset_anchor=False, trial_end=None)
         apply_change(ctx, subscription, nothing, now, ending=True)
     if params.get("invoice_now"):
+        subscription["_cancelled_on_the_spot"] = now
         invoice = end_with_final_invoice(ctx, subscription, now)
         if invoice is not None:
             finalize_and_collect(ctx, invoice, now)

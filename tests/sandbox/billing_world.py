@@ -28,13 +28,26 @@ class World:
         """A customer on the clock, charged to `card`."""
         if card:
             params |= {"payment_method": card, "invoice_settings": {"default_payment_method": card}}
-        given: Any = {"name": "Acme Ltd", "email": "billing@example.com", "test_clock": self.clock.id, **params}
+        given: Any = {
+            "name": "Acme Ltd",
+            "email": "billing@example.com",
+            "test_clock": self.clock.id,
+            **params,
+        }
         return self.v1.customers.create(given)
 
-    def licensed(self, amount: int = 9_900, currency: str = "usd", interval: str = "month", **params: Any) -> stripe.Price:
+    def licensed(
+        self, amount: int = 9_900, currency: str = "usd", interval: str = "month", **params: Any
+    ) -> stripe.Price:
         """A flat fee in advance."""
-        given: Any = {"product": self.product.id, "currency": currency, "unit_amount": amount}
-        return self.v1.prices.create({**given, "recurring": {"interval": interval}, **params})
+        given: Any = {
+            "product": self.product.id,
+            "currency": currency,
+            "unit_amount": amount,
+            "recurring": {"interval": interval},
+            **params,
+        }
+        return self.v1.prices.create(given)
 
     def meter(self, name: str = "impressions", formula: str = "sum") -> stripe.billing.Meter:
         """A meter whose event name is `name`."""
@@ -61,13 +74,17 @@ class World:
         }
         return self.v1.prices.create(params)
 
-    def subscribe(self, customer: stripe.Customer, *prices: stripe.Price, **params: Any) -> stripe.Subscription:
+    def subscribe(
+        self, customer: stripe.Customer, *prices: stripe.Price, **params: Any
+    ) -> stripe.Subscription:
         """A subscription with one item per price."""
         items = [{"price": price.id} for price in prices]
         given: Any = {"customer": customer.id, "items": items, **params}
         return self.v1.subscriptions.create(given)
 
-    def use(self, customer: stripe.Customer, value: int | str, timestamp: int | None = None, **params: Any) -> Any:
+    def use(
+        self, customer: stripe.Customer, value: int | str, timestamp: int | None = None, **params: Any
+    ) -> Any:
         """Report usage on the meter `impressions`."""
         given: Any = {
             "event_name": "impressions", "payload": {"stripe_customer_id": customer.id, "value": str(value)}, **params

@@ -51,7 +51,9 @@ FREE_FIRST = graduated((1_000, "0"), (5_000, "0.1234567"), (None, "0.05"))
         (987_654_321_012, [(1_000, 0), (4_000, 494), (987_654_316_012, 49_382_715_801)]),  # 49382715800.60
     ],
 )
-def test_graduated_tiers_price_each_unit_where_it_falls(quantity: int, expected: list[tuple[int, int]]) -> None:
+def test_graduated_tiers_price_each_unit_where_it_falls(
+    quantity: int, expected: list[tuple[int, int]]
+) -> None:
     assert [(charge.quantity, charge.amount_minor) for charge in rate(FREE_FIRST, quantity)] == expected
 
 
@@ -104,10 +106,20 @@ def test_tiers_hold_every_unit_once(quantity: int) -> None:
     [
         (at(2026, 1, 31), "month", 1, [at(2026, 1, 31), at(2026, 2, 28), at(2026, 3, 31), at(2026, 4, 30)]),
         (at(2028, 1, 31, 6), "month", 1, [at(2028, 1, 31, 6), at(2028, 2, 29, 6), at(2028, 3, 31, 6)]),
-        (at(2026, 10, 30), "month", 1, [at(2026, 10, 30), at(2026, 11, 30), at(2026, 12, 30), at(2027, 1, 30)]),
+        (
+            at(2026, 10, 30),
+            "month",
+            1,
+            [at(2026, 10, 30), at(2026, 11, 30), at(2026, 12, 30), at(2027, 1, 30)],
+        ),
         (at(2026, 12, 1), "month", 1, [at(2026, 12, 1), at(2027, 1, 1), at(2027, 2, 1)]),
         (at(2026, 11, 30), "month", 3, [at(2026, 11, 30), at(2027, 2, 28), at(2027, 5, 30)]),
-        (at(2028, 2, 29), "year", 1, [at(2028, 2, 29), at(2029, 2, 28), at(2030, 2, 28), at(2031, 2, 28), at(2032, 2, 29)]),
+        (
+            at(2028, 2, 29),
+            "year",
+            1,
+            [at(2028, 2, 29), at(2029, 2, 28), at(2030, 2, 28), at(2031, 2, 28), at(2032, 2, 29)],
+        ),
         (at(2026, 3, 28), "week", 2, [at(2026, 3, 28), at(2026, 4, 11)]),
         (at(2026, 2, 27), "day", 1, [at(2026, 2, 27), at(2026, 2, 28), at(2026, 3, 1)]),
     ],
@@ -120,7 +132,10 @@ def test_cycles_keep_the_anchors_day(anchor: int, interval: str, count: int, tur
 
 def test_a_cycle_reaches_back_before_its_anchor() -> None:
     assert boundary(at(2026, 3, 31), "month", 1, -1) == at(2026, 2, 28)
-    assert period_containing(at(2026, 3, 31), "month", 1, at(2026, 3, 1)) == (at(2026, 2, 28), at(2026, 3, 31))
+    assert period_containing(at(2026, 3, 31), "month", 1, at(2026, 3, 1)) == (
+        at(2026, 2, 28),
+        at(2026, 3, 31),
+    )
 
 
 @given(
@@ -150,7 +165,9 @@ def monthly_share(start: int, end: int, anchor: int) -> Fraction:
         ("5", at(2026, 11, 16), at(2026, 12, 1), 3),  # 2.5: half up
     ],
 )
-def test_a_first_period_is_prorated_by_the_second(amount: str, start: int, anchor: int, expected: int) -> None:
+def test_a_first_period_is_prorated_by_the_second(
+    amount: str, start: int, anchor: int, expected: int
+) -> None:
     assert prorate(Decimal(amount), monthly_share(start, anchor, anchor)) == expected
 
 
@@ -217,7 +234,12 @@ def test_a_percentage_is_taken_per_line_and_a_fixed_amount_is_spread() -> None:
     totals = apply_discounts(lines, [Discount("di_p", Decimal("12.5"), None), Discount("di_f", None, 100)])
     # 125.625 -> 126 and 41.625 -> 42; then 100 over 879 and 291: 75.1 -> 75 and the rest.
     assert totals == [{"amount": 168, "discount": "di_p"}, {"amount": 100, "discount": "di_f"}]
-    assert [[entry["amount"] for entry in one["discount_amounts"]] for one in lines] == [[126, 75], [42, 25], [], [0, 0]]
+    assert [[entry["amount"] for entry in one["discount_amounts"]] for one in lines] == [
+        [126, 75],
+        [42, 25],
+        [],
+        [0, 0],
+    ]
 
 
 def test_taxes_on_top_and_within() -> None:

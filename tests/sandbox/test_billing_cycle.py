@@ -34,8 +34,14 @@ def test_a_month_from_usage_to_a_paid_invoice(world: World) -> None:
     invoice = world.latest(customer)
     assert (invoice.status, invoice.billing_reason) == ("paid", "subscription_cycle")
     assert lines_of(invoice) == [(1, 1_234), (1, 9_900), (1_000, 0), (4_000, 494), (2_000, 100)]
-    assert (invoice.subtotal, invoice.total, invoice.amount_paid, invoice.amount_remaining) == (11_728, 11_728, 11_728, 0)
-    assert invoice.parent and invoice.parent.subscription_details
+    assert (invoice.subtotal, invoice.total, invoice.amount_paid, invoice.amount_remaining) == (
+        11_728,
+        11_728,
+        11_728,
+        0,
+    )
+    assert invoice.parent
+    assert invoice.parent.subscription_details
     assert invoice.parent.subscription_details.subscription == subscription.id
     periods = [(line.period.start, line.period.end) for line in invoice.lines.data]
     assert periods[0] == (at(2026, 10, 1), at(2026, 10, 1))
@@ -153,13 +159,24 @@ def test_a_leap_february(sandbox: SandboxProcess) -> None:
         ({"billing_cycle_anchor": at(2026, 11, 1)}, [(1, 5_429)]),
         ({"billing_cycle_anchor": at(2026, 11, 1), "proration_behavior": "none"}, [(1, 0)]),
         ({"billing_cycle_anchor": at(2026, 11, 1), "backdate_start_date": at(2026, 10, 1)}, [(1, 9_900)]),
-        ({"billing_cycle_anchor": at(2026, 11, 1), "backdate_start_date": at(2026, 8, 15)}, [(1, 25_229)]),  # 2 + 17/31
-        ({"backdate_start_date": at(2026, 10, 1)}, [(1, 4_620), (1, 9_900)]),  # 14/30 since 1 October, then a full month
-        ({"billing_cycle_anchor_config": {"day_of_month": 1, "hour": 0, "minute": 0, "second": 0}}, [(1, 5_429)]),
+        (
+            {"billing_cycle_anchor": at(2026, 11, 1), "backdate_start_date": at(2026, 8, 15)},
+            [(1, 25_229)],
+        ),  # 2 + 17/31
+        (
+            {"backdate_start_date": at(2026, 10, 1)},
+            [(1, 4_620), (1, 9_900)],
+        ),  # 14/30 since 1 October, then a full month
+        (
+            {"billing_cycle_anchor_config": {"day_of_month": 1, "hour": 0, "minute": 0, "second": 0}},
+            [(1, 5_429)],
+        ),
         ({}, [(1, 9_900)]),
     ],
 )
-def test_the_first_period(sandbox: SandboxProcess, params: dict[str, object], lines: list[tuple[int, int]]) -> None:
+def test_the_first_period(
+    sandbox: SandboxProcess, params: dict[str, object], lines: list[tuple[int, int]]
+) -> None:
     world = World(sandbox, at(2026, 10, 15))
     customer = world.customer()
     world.subscribe(customer, world.licensed(9_900), **params)
