@@ -37,7 +37,7 @@ def raise_alert(
     """
     level = Severity(severity)
     ALERTS_RAISED.labels(name=name, severity=level.value).inc()
-    getattr(log, _LEVELS[level])("alert_raised", alert=name, subject=subject, detail=detail)
+    getattr(log, _LEVELS[level])("alert_raised", alert=str(name), subject=subject, detail=detail)
     subject = subject[:200]
     with transaction.atomic():
         alert, is_new = _open(
@@ -60,7 +60,7 @@ def resolve_alert(*, name: str, subject: str, now: datetime, by: str = "system")
         status=AlertStatus.RESOLVED, open_key=None, resolved_at=now, resolved_by=by
     )
     if closed:
-        log.info("alert_resolved", alert=name, subject=subject, by=by)
+        log.info("alert_resolved", alert=str(name), subject=subject, by=by)
     return bool(closed)
 
 

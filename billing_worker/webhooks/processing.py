@@ -102,7 +102,7 @@ def _work(claim: Claim, *, now: datetime) -> str:
             log.warning("claim_lost", event_id=claim.row.event_id)
             return "skipped"
         else:
-            if claim.row.attempts > 1:
+            if claim.row.last_error:
                 resolve_alert(
                     name=AlertName.WEBHOOK_EVENT_FAILED, subject=claim.row.event_id, now=now, by="worker"
                 )

@@ -70,7 +70,7 @@ def replay_events(*, events: QuerySet[InboxEvent], now: datetime) -> int:
     """
     settled = events.filter(state__in=[InboxState.PROCESSED, InboxState.FAILED, InboxState.IGNORED])
     count = InboxEvent.objects.filter(pk__in=list(settled.values_list("pk", flat=True))).update(
-        state=InboxState.RECEIVED, next_attempt_at=now, attempts=0, processed_at=None, last_error=""
+        state=InboxState.RECEIVED, next_attempt_at=now, attempts=0, processed_at=None
     )
     if count:
         send_kick("webhooks.process_inbox")

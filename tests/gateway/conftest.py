@@ -48,9 +48,9 @@ class CannedStripe:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_DELETE = _answer
+            do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - http.server's names
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *args: Any) -> None:
                 """Tests read `requests`."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -131,16 +131,11 @@ def test_the_key_is_in_no_error(canned) -> None:
 
 
 def test_fractions_never_become_floats(canned) -> None:
-    canned.answers = [
-        (
-            200,
-            b'{"object":"list","has_more":false,"data":[{"id":"mtrsum_1","aggregated_value":9007199254740993.0,'
-            b'"start_time":1,"end_time":2}]}',
-        )
-    ]
-    [summary] = gateway.list_meter_event_summaries(meter="mtr_1", customer="cus_1", start_at=NOW, end_at=NOW)
-    assert summary.value == 9007199254740993  # 2**53 + 1: a float would say ...992
-    assert isinstance(summary.value, int)
+    summary = b'{"id":"mtrsum_1","aggregated_value":9007199254740993.0,"start_time":1,"end_time":2}'
+    canned.answers = [(200, b'{"object":"list","has_more":false,"data":[' + summary + b"]}")]
+    [read] = gateway.list_meter_event_summaries(meter="mtr_1", customer="cus_1", start_at=NOW, end_at=NOW)
+    assert read.value == 9007199254740993  # 2**53 + 1: a float would say ...992
+    assert isinstance(read.value, int)
 
 
 def test_a_summary_with_a_fraction_is_refused(canned) -> None:
