@@ -1,0 +1,173 @@
+"""The console in which ops move cohorts and two people sign for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from billing_worker.core.errors import BillingError
+from cohorts.models import Cohort, CohortMember, SignOff
+from cohorts.page import build_cohort_page
+from cohorts.services import open_gate, reconcile_cohort, sign_off, start_dual_run
+
+STATE_LABELS = {
+    "draft": "info",
+    "ready": "info",
+    "dual_run": "warning",
+    "clean": "warning",
+    "migrated": "success",
+}
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Services write these rows; the console shows them and calls the services."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Cohort)
+class CohortAdmin(ReadOnlyAdmin):
+    list_display = ("name", "description", "show_state", "dual_run_period", "show_members", "migrated_at")
+    list_filter = ("state", "dual_run_period")
+    search_fields = ("name", "description")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Cohort]:
+        found: QuerySet[Cohort] = super().get_queryset(request).annotate(member_count=Count("members"))
+        return found
+
+    @display(description="State", label=STATE_LABELS, ordering="state")
+    def show_state(self, cohort: Cohort) -> tuple[str, str]:
+        return cohort.state, cohort.get_state_display()
+
+    @display(description="Accounts", ordering="member_count")
+    def show_members(self, cohort: Any) -> int:
+        count: int = cohort.member_count
+        return count
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path(
+                f"<int:pk>/{name.replace('_', '-')}/",
+                self.admin_site.admin_view(require_POST(view)),
+                name=f"cohorts_cohort_{name}",
+            )
+            for name, view in (
+                ("start_dual_run", self.start_dual_run_view),
+                ("reconcile", self.reconcile_view),
+                ("open_gate", self.open_gate_view),
+                ("sign_off", self.sign_off_view),
+            )
+        ]
+        return [*own, *super().get_urls()]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The cohort page: where it stands, what the gate sees, every account's figures, the signatures."""
+        cohort = self.get_object(request, object_id)
+        if cohort is None:
+            raise Http404("no such cohort")
+        if not self.has_view_permission(request, cohort):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": cohort,
+            "title": f"Cohort {cohort.name}",
+            "page": build_cohort_page(cohort=cohort, user=request.user, now=timezone.now()),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "cohorts/cohort_page.html", context)
+
+    def start_dual_run_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return self._act(
+            request, pk, "cohorts.run_cohort", "The dual run has started: Stripe bills, legacy runs in shadow.",
+            lambda: start_dual_run(cohort_id=pk, actor=request.user.get_username(), now=timezone.now()),
+        )  # fmt: skip
+
+    def reconcile_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return self._act(
+            request, pk, "cohorts.run_cohort", "Both ledgers were compared: the figures below are new.",
+            lambda: reconcile_cohort(cohort_id=pk, actor=request.user.get_username(), now=timezone.now()),
+        )  # fmt: skip
+
+    def open_gate_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return self._act(
+            request, pk, "cohorts.run_cohort", "The gate is open: two people can sign now.",
+            lambda: open_gate(cohort_id=pk, actor=request.user.get_username(), now=timezone.now()),
+        )  # fmt: skip
+
+    def sign_off_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return self._act(
+            request, pk, "cohorts.sign_off_cohort", "Your signature is recorded.",
+            lambda: sign_off(
+                cohort_id=pk,
+                user=request.user,  # type: ignore[arg-type]
+                evidence_hash=request.POST.get("evidence_hash", ""),
+                now=timezone.now(),
+            ),
+        )  # fmt: skip
+
+    def _act(
+        self, request: HttpRequest, pk: int, permission: str, done: str, call: Callable[[], object]
+    ) -> HttpResponse:
+        """Check the permission, make the one call, tell how it went, and go back to the page."""
+        get_object_or_404(Cohort, pk=pk)
+        if not request.user.has_perm(permission):
+            raise PermissionDenied
+        try:
+            call()
+        except BillingError as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, done)
+        return redirect(reverse("admin:cohorts_cohort_change", args=[pk]))
+
+
+@admin.register(CohortMember)
+class CohortMemberAdmin(ReadOnlyAdmin):
+    list_display = (
+        "account",
+        "cohort",
+        "provisioning",
+        "stripe_subscription_id",
+        "provisioned_at",
+        "provisioning_error",
+    )
+    list_filter = ("cohort", "provisioning")
+    search_fields = ("account__name", "account__id", "stripe_subscription_id")
+    list_select_related = ("account", "cohort")
+
+
+@admin.register(SignOff)
+class SignOffAdmin(ReadOnlyAdmin):
+    list_display = ("cohort", "user", "role", "signed_at", "show_evidence", "voided_at", "void_reason")
+    list_filter = ("cohort", "role")
+    list_select_related: ClassVar = ["cohort", "user"]
+
+    @display(description="Evidence", ordering="evidence_hash")
+    def show_evidence(self, sign: SignOff) -> str:
+        return sign.evidence_hash[:12]

@@ -1,0 +1,22 @@
+"""The only writers of cohorts: membership, provisioning, the dual run, the gate and the signatures."""
+
+from cohorts.services.clocks import advance_clocks
+from cohorts.services.leases import extend_leases
+from cohorts.services.lifecycle import open_gate, start_dual_run
+from cohorts.services.membership import create_cohort
+from cohorts.services.provision import ProvisioningOptions, provision_cohort
+from cohorts.services.reconciling import reconcile_cohort
+from cohorts.services.signing import recheck_evidence, sign_off
+
+__all__ = [
+    "ProvisioningOptions",
+    "advance_clocks",
+    "create_cohort",
+    "extend_leases",
+    "open_gate",
+    "provision_cohort",
+    "recheck_evidence",
+    "reconcile_cohort",
+    "sign_off",
+    "start_dual_run",
+]

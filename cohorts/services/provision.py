@@ -1,0 +1,233 @@
+"""Set a cohort up at Stripe: customers and subscriptions, once, whatever is interrupted and repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from django.db import transaction
+
+from billing_worker import gateway
+from billing_worker.accounts.audit import record_audit
+from billing_worker.accounts.models import Account, TestClock
+from billing_worker.accounts.selectors import get_families, get_terms_for
+from billing_worker.accounts.services import link_customer
+from billing_worker.alerts.services import raise_alert, resolve_alert
+from billing_worker.alerts.states import AlertName, Severity
+from billing_worker.catalog.selectors import NotInCatalog, get_flat_price, get_tier_price
+from billing_worker.core.errors import BillingError
+from billing_worker.core.periods import Period
+from cohorts.models import Cohort, CohortMember
+from cohorts.provisioning import (
+    CannotProvision,
+    SubscriptionPlan,
+    SubscriptionStart,
+    compute_start,
+    compute_subscription_plan,
+)
+from cohorts.selectors import get_payers
+from cohorts.services.clocks import assign_clocks
+from cohorts.services.lifecycle import WrongCohortState
+from cohorts.states import CohortState, ProvisioningState
+
+CollectionMethod = Literal["charge_automatically", "send_invoice"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisioningOptions:
+    """How the cohort's customers pay, and whether they live on test clocks (test mode only)."""
+
+    collection_method: CollectionMethod = "charge_automatically"
+    days_until_due: int = 30
+    use_test_clocks: bool = False
+    test_payment_method: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Everything that one payer's calls need, worked out before the first call for any payer."""
+
+    payer: Account
+    family_ids: tuple[int, ...]
+    plan: SubscriptionPlan
+    items: tuple[gateway.SubscriptionItemSpec, ...]
+
+
+def provision_cohort(
+    *,
+    cohort_id: int,
+    period: Period,
+    options: ProvisioningOptions,
+    actor: str,
+    now: datetime,
+    track: Callable[[list[Account]], Iterable[Account]] = iter,
+) -> Cohort:
+    """Give every payer of the cohort a customer and a subscription that bills from `period` on; then it is ready.
+
+    Every payer's terms are looked at before anything is created. Safe to interrupt and to repeat: each step is kept as
+    soon as Stripe has answered, and every creation carries an idempotency key made from the account and the period, so
+    that a repeat finds what the first try made. Not to be called in a transaction.
+
+    Raises:
+        WrongCohortState: it was provisioned already.
+        CannotProvision: some accounts' terms can't be served; nothing was created, the message lists them all.
+        GatewayError: Stripe refused or did not answer; the payers before keep what they have.
+    """
+    cohort = Cohort.objects.get(pk=cohort_id)
+    if cohort.state != CohortState.DRAFT:
+        raise WrongCohortState(
+            f"cohort {cohort.name} is in state {cohort.get_state_display().lower()}: only a draft is provisioned"
+        )
+    orders = _prepare_orders(payers=get_payers(cohort), period=period)
+    clocks: dict[int, TestClock] = {}
+    if options.use_test_clocks:
+        plans = {pk: order.plan for pk, order in orders.items()}
+        clocks = assign_clocks(cohort=cohort, plans=plans, payers=[order.payer for order in orders.values()])
+    for payer in track([order.payer for order in orders.values()]):
+        try:
+            _provision_payer(order=orders[payer.pk], clock=clocks.get(payer.pk), options=options, now=now)
+        except BillingError as error:
+            _record_failure(cohort=cohort, payer=payer, error=error, now=now)
+            raise
+    resolve_alert(name=AlertName.PROVISIONING_FAILED, subject=f"cohort {cohort.name}", now=now)
+    return _finish(cohort=cohort, period=period, actor=actor, now=now)
+
+
+def _prepare_orders(*, payers: Sequence[Account], period: Period) -> dict[int, _Order]:
+    """Plans and prices of all payers; one error that lists every problem."""
+    families = get_families([payer.pk for payer in payers])
+    terms = get_terms_for(period, account_ids=[pk for family in families.values() for pk in family])
+    orders, problems = {}, []
+    for payer in payers:
+        family = families[payer.pk]
+        try:
+            plan = compute_subscription_plan(
+                payer=terms[payer.pk], members={pk: terms[pk] for pk in family}, period=period
+            )
+            orders[payer.pk] = _Order(payer, tuple(family), plan, tuple(_build_items(plan)))
+        except (CannotProvision, NotInCatalog) as error:
+            problems.append(str(error))
+    if problems:
+        raise CannotProvision("; ".join(problems))
+    return orders
+
+
+def _build_items(plan: SubscriptionPlan) -> Iterable[gateway.SubscriptionItemSpec]:
+    for item in plan.flat_items:
+        yield gateway.SubscriptionItemSpec(
+            price=get_flat_price(plan.currency, item.unit_amount_decimal).stripe_price_id,
+            quantity=item.quantity,
+            metadata={"account_ids": ",".join(str(pk) for pk in item.account_ids)[:500]},
+        )
+    for usage_type, tiers in plan.tiers.items():
+        yield gateway.SubscriptionItemSpec(
+            price=get_tier_price(usage_type, plan.currency, tiers).stripe_price_id
+        )
+
+
+def _provision_payer(
+    *, order: _Order, clock: TestClock | None, options: ProvisioningOptions, now: datetime
+) -> None:
+    members = CohortMember.objects.filter(account_id__in=order.family_ids)
+    if not members.exclude(provisioning=ProvisioningState.PROVISIONED).exists():
+        return
+    there = clock.frozen_at if clock else now
+    start = compute_start(order.plan, now=there)
+    is_new = order.payer.stripe_customer_id is None
+    customer_id = order.payer.stripe_customer_id or _create_customer(payer=order.payer, clock=clock, now=now)
+    members.update(provisioning=ProvisioningState.CUSTOMER, provisioning_error="")
+    if options.test_payment_method:
+        gateway.attach_payment_method(customer=customer_id, payment_method=options.test_payment_method)
+    subscription_id = None if is_new else _find_subscription(order=order, customer_id=customer_id)
+    if subscription_id is None and not order.plan.is_empty:
+        subscription_id = _create_subscription(
+            order=order, customer_id=customer_id, start=start, options=options
+        )
+    members.update(
+        provisioning=ProvisioningState.PROVISIONED,
+        stripe_subscription_id=subscription_id or "",
+        provisioned_at=now,
+    )
+
+
+def _find_subscription(*, order: _Order, customer_id: str) -> str | None:
+    """The subscription that an earlier try made: idempotency keys live a day, a repeat may come later."""
+    account_id = str(order.payer.pk)
+    return next(
+        (
+            subscription.id
+            for subscription in gateway.list_subscriptions(customer_id)
+            if subscription.metadata.get("account_id") == account_id and subscription.ended_at is None
+        ),
+        None,
+    )
+
+
+def _create_subscription(
+    *, order: _Order, customer_id: str, start: SubscriptionStart, options: ProvisioningOptions
+) -> str:
+    return gateway.create_subscription(
+        customer=customer_id,
+        items=order.items,
+        billing_cycle_anchor=start.billing_cycle_anchor,
+        backdate_start_at=start.backdate_start_at,
+        proration_behavior=start.proration_behavior,
+        collection_method=options.collection_method,
+        days_until_due=options.days_until_due if options.collection_method == "send_invoice" else None,
+        metadata={"account_id": str(order.payer.pk)},
+        description=f"Platform services for {order.payer.name}"[:500],
+        idempotency_key=f"subscription:{customer_id}:{order.plan.start_at:%Y-%m-%d}",
+    ).id
+
+
+def _create_customer(*, payer: Account, clock: TestClock | None, now: datetime) -> str:
+    customer = gateway.create_customer(
+        name=payer.name,
+        email=payer.billing_email,
+        address=gateway.Address(
+            line1=payer.address_line1,
+            line2=payer.address_line2,
+            city=payer.address_city,
+            state=payer.address_state,
+            postal_code=payer.address_postal_code,
+            country=payer.address_country,
+        ),
+        metadata={"account_id": str(payer.pk)},
+        test_clock=clock.stripe_test_clock_id if clock else None,
+        idempotency_key=f"customer:{payer.pk}:{clock.stripe_test_clock_id if clock else 'live'}",
+    )
+    link_customer(
+        account_id=payer.pk,
+        stripe_customer_id=customer.id,
+        test_clock=clock,
+        actor="command:provision_cohort",
+        now=now,
+    )
+    return customer.id
+
+
+def _record_failure(*, cohort: Cohort, payer: Account, error: BillingError, now: datetime) -> None:
+    CohortMember.objects.filter(account=payer).update(provisioning_error=str(error)[:500])
+    raise_alert(
+        name=AlertName.PROVISIONING_FAILED,
+        severity=Severity.WARNING,
+        subject=f"cohort {cohort.name}",
+        detail=f"account {payer.pk}: {error}",
+        now=now,
+    )
+
+
+@transaction.atomic
+def _finish(*, cohort: Cohort, period: Period, actor: str, now: datetime) -> Cohort:
+    moved = Cohort.objects.filter(pk=cohort.pk, state=CohortState.DRAFT).update(
+        state=CohortState.READY, ready_at=now, dual_run_period=str(period)
+    )
+    if moved:
+        record_audit(
+            actor=actor, action="cohort.provisioned", subject_type="cohort", subject_id=cohort.pk, at=now,
+            after={"period": str(period), "accounts": cohort.members.count()},
+        )  # fmt: skip
+    cohort.refresh_from_db()
+    return cohort

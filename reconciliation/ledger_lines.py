@@ -1,0 +1,83 @@
+"""What a ledger says of one payer and period: the common form that both sides are brought to before they meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from billing_worker.core.rating import Tier
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """One billed line: what it is (`sub`, `ST`, `RM`, `CV`, `managed`, or a kind that only that ledger knows).
+
+    `unit_amount_decimal` is minor units per unit; None where the ledger does not tell.
+    """
+
+    kind: str
+    amount_minor: int
+    quantity: int
+    unit_amount_decimal: Decimal | None
+    description: str = ""
+    invoice: str = ""
+    job_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """Everything one ledger bills a payer for a period in one currency.
+
+    `taxes` holds minor units by invoice. `problems` say why the entry can't be trusted; it is no evidence then.
+    """
+
+    account_id: int
+    currency: str
+    lines: tuple[LedgerLine, ...] = ()
+    taxes: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def tax_minor(self) -> int:
+        return sum(self.taxes.values())
+
+    @property
+    def total_minor(self) -> int:
+        return sum(line.amount_minor for line in self.lines) + self.tax_minor
+
+    @property
+    def invoices(self) -> tuple[str, ...]:
+        """The invoices that the lines stand on, in order of first appearance."""
+        return tuple(dict.fromkeys(line.invoice for line in self.lines))
+
+    def narrow(self, invoice: str) -> LedgerEntry:
+        """The part of the entry that stands on one invoice."""
+        return replace(
+            self,
+            lines=tuple(line for line in self.lines if line.invoice == invoice),
+            taxes={name: tax for name, tax in self.taxes.items() if name == invoice},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class JobTerms:
+    """A managed job as the plan tables know it. `is_due` says that it belongs into the period."""
+
+    job_id: int
+    title: str
+    amount_minor: int
+    is_due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PayerTerms:
+    """What the imported plan says a payer owes: the arbiter when the two sides disagree.
+
+    `flat_fees_minor` holds the fee of the payer and of each account billed through it, prorated. `tiers` are by usage
+    type; they are empty for a suspended payer, whose usage is not billed.
+    """
+
+    flat_fees_minor: tuple[int, ...] = ()
+    tiers: Mapping[str, tuple[Tier, ...]] = field(default_factory=dict)
+    jobs: tuple[JobTerms, ...] = ()

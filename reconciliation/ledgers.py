@@ -1,0 +1,193 @@
+"""Read each side's ledger into `LedgerEntry`s, keyed by payer and currency, in a bounded number of queries.
+
+Legacy bills a month on that month's invoice. Stripe bills the flat fee in advance and usage in arrears, so one month
+stands on two invoices: its ledger is read by each line's own service period, never by the invoice's.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from billing_worker.accounts.models import Account, ManagedJob
+from billing_worker.accounts.selectors import get_families, get_terms_for, select_jobs_due
+from billing_worker.accounts.terms import AccountTerms
+from billing_worker.core.errors import InvalidInput
+from billing_worker.core.money import to_minor, to_minor_decimal
+from billing_worker.core.periods import Period
+from billing_worker.core.rating import USAGE_TYPES, prorate_flat
+from billing_worker.legacy.descriptions import get_job_id
+from billing_worker.legacy.models import LegacyInvoiceLine
+from billing_worker.legacy.selectors import LegacyBill, get_bills
+from billing_worker.mirror.models import StripeInvoiceLine
+from billing_worker.mirror.states import InvoiceStatus
+from reconciliation.ledger_lines import JobTerms, LedgerEntry, LedgerLine, PayerTerms
+
+#: Stripe invoices that ask for money or had it. A void one is taken back, a draft not billed yet.
+BILLED_STATUSES = (InvoiceStatus.OPEN, InvoiceStatus.PAID, InvoiceStatus.UNCOLLECTIBLE)
+PER_MILLE = Decimal(1000)
+#: Ids in one query: below every database's limit of parameters.
+BATCH = 5_000
+
+LedgerKey = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PayerContext:
+    """A payer's currency and what its plan, its children's and their jobs say it owes."""
+
+    currency: str
+    terms: PayerTerms
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An entry while its lines are gathered."""
+
+    lines: list[LedgerLine] = field(default_factory=list)
+    taxes: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    problems: dict[str, None] = field(default_factory=dict)
+
+    def build(self, key: LedgerKey) -> LedgerEntry:
+        return LedgerEntry(*key, tuple(self.lines), dict(self.taxes), tuple(self.problems))
+
+
+def read_legacy_ledger(*, period: Period, payer_ids: Collection[int]) -> dict[LedgerKey, LedgerEntry]:
+    """What the old service billed for the period: every invoice of it that is not void.
+
+    Invoices of accounts that bill through a payer count as the payer's, wherever legacy put them. An invoice that
+    contradicts its own lines becomes a problem of its entry.
+
+    Raises:
+        LegacyUnavailable: the old database can't be read.
+    """
+    drafts: defaultdict[LedgerKey, _Draft] = defaultdict(_Draft)
+    for batch in _split(payer_ids):
+        payer_of = {pk: payer_id for payer_id, family in get_families(batch).items() for pk in family}
+        for bill in get_bills(period, account_ids=payer_of):
+            draft = drafts[payer_of[bill.invoice.acct_id], bill.invoice.currency.lower()]
+            try:
+                _check_totals(bill)
+                draft.lines += [_from_legacy_line(line, bill) for line in bill.lines]
+                draft.taxes[bill.invoice.invoice_no] += to_minor(bill.invoice.tax, bill.invoice.currency)
+            except InvalidInput as error:
+                draft.problems[f"legacy invoice {bill.invoice.invoice_no}: {error}"] = None
+    return {key: draft.build(key) for key, draft in drafts.items()}
+
+
+def _check_totals(bill: LegacyBill) -> None:
+    """Raises InvalidInput if the lines, the subtotal, the tax and the total don't add up."""
+    invoice, total = bill.invoice, sum((line.amount for line in bill.lines), Decimal(0))
+    if total != invoice.subtotal or invoice.subtotal + invoice.tax != invoice.total:
+        raise InvalidInput(
+            f"lines {total}, subtotal {invoice.subtotal}, tax {invoice.tax} and total {invoice.total} don't add up"
+        )
+
+
+def _from_legacy_line(line: LegacyInvoiceLine, bill: LegacyBill) -> LedgerLine:
+    currency = bill.invoice.currency
+    rate = to_minor_decimal(line.unit_rate, currency)
+    return LedgerLine(
+        kind=line.kind,
+        amount_minor=to_minor(line.amount, currency),
+        quantity=line.quantity,
+        unit_amount_decimal=rate / PER_MILLE if line.kind in USAGE_TYPES else rate,
+        description=line.description,
+        invoice=bill.invoice.invoice_no,
+        job_id=get_job_id(line),
+    )
+
+
+def read_stripe_ledger(*, period: Period, payer_ids: Collection[int]) -> dict[LedgerKey, LedgerEntry]:
+    """What Stripe billed for the period, by the service period of each line of a finalized invoice.
+
+    A draft with lines of the period, and an invoice whose lines are not all mirrored, become problems of their entry.
+    """
+    drafts: defaultdict[LedgerKey, _Draft] = defaultdict(_Draft)
+    for batch in _split(payer_ids):
+        rows = (
+            StripeInvoiceLine.objects.filter(
+                invoice__account_id__in=batch,
+                invoice__status__in=[*BILLED_STATUSES, InvoiceStatus.DRAFT],
+                period_start__gte=period.start_at,
+                period_start__lt=period.end_at,
+            )
+            .select_related("invoice")
+            .order_by("invoice_id", "position")
+        )
+        for row in rows.iterator(chunk_size=2_000):
+            assert row.invoice.account_id is not None, "filtered by account above"
+            _add_stripe_line(drafts[row.invoice.account_id, row.currency.lower()], row)
+    return {key: draft.build(key) for key, draft in drafts.items()}
+
+
+def _add_stripe_line(draft: _Draft, row: StripeInvoiceLine) -> None:
+    name = row.invoice.number or row.invoice.stripe_invoice_id
+    if row.invoice.status == InvoiceStatus.DRAFT:
+        draft.problems[f"Stripe's invoice {name} is still a draft"] = None
+        return
+    if not row.invoice.lines_complete:
+        draft.problems[f"not every line of Stripe's invoice {name} is mirrored"] = None
+    draft.lines.append(
+        LedgerLine(
+            kind=row.kind,
+            amount_minor=row.amount_minor - row.discount_minor,
+            quantity=row.quantity or 0,
+            unit_amount_decimal=row.unit_amount_decimal,
+            description=row.description,
+            invoice=name,
+            job_id=_parse_job_id(row.metadata),
+        )
+    )
+    draft.taxes[name] += row.tax_minor
+
+
+def _parse_job_id(metadata: Mapping[str, str]) -> int | None:
+    text = str(metadata.get("job_id", ""))
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def read_payer_terms(*, period: Period, payer_ids: Collection[int]) -> dict[int, PayerContext]:
+    """The plan as imported, by payer, with the accounts that are billed through it."""
+    contexts: dict[int, PayerContext] = {}
+    for batch in _split(payer_ids):
+        families = get_families(batch)
+        member_ids = [pk for family in families.values() for pk in family]
+        terms, jobs = get_terms_for(period, account_ids=member_ids), _read_jobs(period, member_ids)
+        for payer in Account.objects.filter(pk__in=batch).only("pk", "currency"):
+            family = families[payer.pk]
+            fees = [fee for pk in family if (fee := _get_flat_fee(terms[pk])) is not None]
+            own = terms[payer.pk]
+            contexts[payer.pk] = PayerContext(
+                currency=payer.currency,
+                terms=PayerTerms(
+                    flat_fees_minor=tuple(fees),
+                    tiers={} if own.is_suspended else {kind: own.tiers[kind] for kind in own.tiers},
+                    jobs=tuple(job for pk in family for job in jobs[pk]),
+                ),
+            )
+    return contexts
+
+
+def _get_flat_fee(terms: AccountTerms) -> int | None:
+    if terms.flat_unit_amount_decimal is None:
+        return None
+    start = terms.start_date or terms.period.start_date
+    return prorate_flat(terms.flat_unit_amount_decimal, period=terms.period, start_date=start)
+
+
+def _read_jobs(period: Period, account_ids: Collection[int]) -> defaultdict[int, list[JobTerms]]:
+    due = set(select_jobs_due(period, account_ids=account_ids).values_list("pk", flat=True))
+    jobs: defaultdict[int, list[JobTerms]] = defaultdict(list)
+    for job in ManagedJob.objects.filter(account_id__in=account_ids).order_by("pk"):
+        jobs[job.account_id].append(
+            JobTerms(job_id=job.pk, title=job.title, amount_minor=job.amount_minor, is_due=job.pk in due)
+        )
+    return jobs
+
+
+def _split(ids: Collection[int]) -> Iterator[list[int]]:
+    ordered = sorted(ids)
+    return (ordered[first : first + BATCH] for first in range(0, len(ordered), BATCH))
