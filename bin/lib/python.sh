@@ -179,10 +179,10 @@ require_free_space() {
         refuse "the packages need $needed_mb MB in $ROOT and $free_mb MB are free; free some space and run it again"
 }
 
-# place_uv_cache: a home that cannot be written to is no reason to fail.
+# place_uv_cache: a home that is not there or cannot be written to is no reason to fail.
 place_uv_cache() {
-    local home_cache=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}
-    if [ -z "${UV_CACHE_DIR:-}" ] && ! mkdir -p "$home_cache/uv" 2>/dev/null; then
+    local home_cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
+    if [ -z "${UV_CACHE_DIR:-}" ] && { [ -z "$home_cache" ] || ! mkdir -p "$home_cache/uv" 2>/dev/null; }; then
         export UV_CACHE_DIR=$TOOLS/cache/uv
     fi
 }
