@@ -42,4 +42,12 @@ Decisions where Stripe's documentation leaves room:
   order, tiers ascending.
 - Usage counts as soon as it is accepted. A draft is rated anew when it is finalized.
 - A removed metered item drops the usage that no invoice has billed yet.
+- A total below the currency's minimum charge is carried to the balance whichever way the invoice is collected.
+- A declined renewal is tried again after 3, 5 and 7 days; then the subscription is cancelled, or what the
+  environment variable `SANDBOX_AFTER_LAST_RETRY` says (`canceled`, `unpaid`, `past_due`).
+- An invoice that was finalized by hand with `auto_advance` is charged an hour later; automatic ones at once.
+- A meter event's identifier is free again after 24 hours of the wall clock, the least that Stripe promises.
+- Finalization does not wait for the acknowledgement of `invoice.created`.
+- Not covered, and refused where a request asks for it: items of mixed intervals, an anchor other than the
+  trial's end, schedules, promotion codes, billing thresholds, transfers, shipping costs, automatic tax.
 """

@@ -132,6 +132,29 @@ def _charge(
         return None, refusal
 
 
+def open_intent(ctx: Context, invoice: JsonObject, at: int) -> None:
+    """Make the payment intent that the customer is to confirm; `confirmation_secret` of the invoice hands it out."""
+    from sandbox.resources.payment_intents import new_intent
+
+    intent = new_intent(ctx, invoice["amount_remaining"], invoice["currency"], invoice["customer"])
+    intent |= {"description": "Payment for Invoice", "_invoice": invoice["id"]}
+    ctx.store.put("payment_intent", intent)
+    ctx.emit("payment_intent.created", intent)
+    _record_payment(ctx, invoice, intent, at, paid=False)
+
+
+def settle_by_intent(ctx: Context, intent: JsonObject) -> None:
+    """Mark the invoice paid whose payment intent a client has confirmed; other intents are none of its business."""
+    invoice = ctx.store.get("invoice", intent.get("_invoice") or "")
+    if invoice is None or invoice["status"] != "open" or intent["status"] != "succeeded":
+        return
+    at = ctx.now_for(invoice["customer"])
+    before = snapshot(invoice)
+    invoice["attempt_count"] = max(invoice["attempt_count"], 1)
+    _record_payment(ctx, invoice, intent, at, paid=True)
+    mark_paid(ctx, invoice, at, amount=invoice["amount_remaining"], before=before)
+
+
 def _record_payment(ctx: Context, invoice: JsonObject, intent: JsonObject, at: int, *, paid: bool) -> None:
     known = ctx.store.find("invoice_payment", "invoice", invoice["id"])
     payment = next((row for row in known if row["payment"].get("payment_intent") == intent["id"]), None) or {

@@ -13,6 +13,7 @@ from sandbox.billing.collection import (
     NO_PAYMENT_METHOD,
     attempt_payment,
     finalize_and_collect,
+    open_intent,
     payment_method_for,
     settle_if_nothing_due,
     void_invoice,
@@ -233,7 +234,10 @@ def _collect_first(
         finalize_and_collect(ctx, invoice, at)
         return
     finalize(ctx, invoice, at)
-    if settle_if_nothing_due(ctx, invoice, at) or behavior == "default_incomplete":
+    if settle_if_nothing_due(ctx, invoice, at):
+        return
+    if behavior == "default_incomplete":
+        open_intent(ctx, invoice, at)
         return
     error = attempt_payment(ctx, invoice, at, automatic=True)
     if error is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from sandbox.billing.collection import settle_by_intent
 from sandbox.engine.context import Context
 from sandbox.engine.errors import JsonObject
 from sandbox.engine.routing import operation
 from sandbox.engine.shapes import list_page
 from sandbox.resources.fields import filter_created, filter_equal
+from sandbox.resources.payment_intents import CONFIRMED_HOOKS
 
 KIND = "invoice_payment"
 
@@ -26,3 +28,6 @@ def list_invoice_payments(ctx: Context) -> JsonObject:
     if intent:
         rows = [row for row in rows if row["payment"].get("payment_intent") == intent]
     return list_page(ctx, rows, "/v1/invoice_payments")
+
+
+CONFIRMED_HOOKS.append(settle_by_intent)

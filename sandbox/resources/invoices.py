@@ -30,7 +30,7 @@ from sandbox.engine.routing import operation
 from sandbox.engine.shapes import list_page
 from sandbox.resources.fields import filter_created, filter_equal, merge_metadata, unset
 from sandbox.resources.invoice_items import build_item
-from sandbox.resources.subscriptions import check_collection
+from sandbox.resources.subscriptions import check_collection, refuse
 
 KIND = "invoice"
 FREE_FIELDS = ("custom_fields", "default_payment_method", "default_source", "description", "effective_at", "footer",
@@ -48,7 +48,7 @@ def create_invoice(ctx: Context) -> JsonObject:
     For a `subscription` its own pending items do so by default.
     """
     params = ctx.params
-    _refuse_not_covered(params)
+    refuse(params, NOT_COVERED)
     subscription = (
         ctx.require("subscription", params["subscription"], "subscription")
         if params.get("subscription")
@@ -99,12 +99,6 @@ def _terms(base: Terms, params: dict[str, Any]) -> Terms:
 def _pending_currency(ctx: Context, customer_id: str) -> str | None:
     items = ctx.store.find("invoiceitem", "customer", customer_id)
     return next((item["currency"] for item in reversed(items) if item["invoice"] is None), None)
-
-
-def _refuse_not_covered(params: dict[str, Any]) -> None:
-    for name in NOT_COVERED:
-        if params.get(name):
-            raise invalid(name, f"The sandbox does not cover `{name}`.")
 
 
 def _apply(ctx: Context, invoice: JsonObject, params: dict[str, Any], now: int) -> None:
@@ -191,7 +185,7 @@ def update_invoice(ctx: Context) -> JsonObject:
         StripeError: 400 `invoice_not_editable`.
     """
     invoice, params = get_invoice(ctx), ctx.params
-    _refuse_not_covered(params)
+    refuse(params, NOT_COVERED)
     if invoice["status"] != "draft" and set(params) - FIXED_WHEN_FINAL:
         name = min(set(params) - FIXED_WHEN_FINAL)
         raise StripeError(

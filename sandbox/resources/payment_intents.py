@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sandbox.engine.context import Context
@@ -289,7 +290,14 @@ def confirm_payment_intent(ctx: Context) -> JsonObject:
     """Attempt the payment."""
     intent = dict(_in_state(ctx, "confirm", *_CONFIRMABLE))
     _apply(ctx, intent, ctx.params)
-    return confirm_intent(ctx, intent, off_session=_is_off_session(ctx.params.get("off_session")))
+    confirmed = confirm_intent(ctx, intent, off_session=_is_off_session(ctx.params.get("off_session")))
+    for hook in CONFIRMED_HOOKS:
+        hook(ctx, confirmed)
+    return confirmed
+
+
+CONFIRMED_HOOKS: list[Callable[[Context, JsonObject], None]] = []
+"""Functions ``(ctx, intent)`` that run when a client has confirmed an intent itself (the payment of an invoice)."""
 
 
 @operation(

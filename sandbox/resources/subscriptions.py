@@ -52,6 +52,8 @@ def create_subscription(ctx: Context) -> JsonObject:
     given_items = params.get("items", [])
     items = [new_item(ctx, subscription_id, given, f"items[{n}]", now) for n, given in enumerate(given_items)]
     check_items_together(items)
+    if params.get("currency", "").lower() not in ("", items[0]["price"]["currency"]):
+        raise invalid("currency", "The prices of the items are in another currency.")
     check_collection(params.get("collection_method", "charge_automatically"), params)
     if params.get("default_payment_method"):
         ctx.require("payment_method", params["default_payment_method"], "default_payment_method")
@@ -77,9 +79,20 @@ def create_subscription(ctx: Context) -> JsonObject:
 
 def refuse_not_covered(params: dict[str, Any]) -> None:
     """Refuse parameters that Stripe takes and the sandbox would only ignore."""
-    for name in NOT_COVERED:
+    refuse(params, NOT_COVERED)
+
+
+def refuse(params: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Refuse the named parameters, and automatic tax where it is switched on.
+
+    Raises:
+        StripeError: 400, naming the first of them that was given.
+    """
+    for name in names:
         if params.get(name):
             raise invalid(name, f"The sandbox does not cover `{name}`.")
+    if (params.get("automatic_tax") or {}).get("enabled"):
+        raise invalid("automatic_tax[enabled]", "The sandbox does not cover automatic tax.")
 
 
 def check_collection(method: str, params: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import stripe
 
@@ -307,3 +309,64 @@ def test_events_of_a_period_end_tell_what_changed(world: World) -> None:
     assert updated["object"]["items"]["data"][0]["current_period_start"] == at(2026, 11, 1)
     finalized = events[3].data.to_dict()["object"]
     assert (finalized["status"], finalized["number"]) == ("open", f"{customer.invoice_prefix}-0002")
+
+
+def test_a_customer_confirms_the_first_payment_itself(world: World) -> None:
+    customer = world.customer(card=None)
+    subscription = world.subscribe(
+        customer,
+        world.licensed(),
+        payment_behavior="default_incomplete",
+        expand=["latest_invoice.confirmation_secret"],
+    )
+    assert subscription.status == "incomplete"
+    invoice = subscription.latest_invoice
+    assert isinstance(invoice, stripe.Invoice)
+    assert invoice.confirmation_secret
+    intent_id = invoice.confirmation_secret.client_secret.partition("_secret_")[0]
+    intent = world.v1.payment_intents.confirm(intent_id, {"payment_method": "pm_card_visa"})
+    assert (intent.status, intent.amount_received) == ("succeeded", 9_900)
+    assert world.latest(customer).status == "paid"
+    assert world.v1.subscriptions.retrieve(subscription.id).status == "active"
+
+
+@pytest.mark.parametrize(
+    ("behavior", "status"),
+    [("keep_as_draft", "draft"), ("void", "void"), ("mark_uncollectible", "uncollectible")],
+)
+def test_paused_collection(world: World, behavior: str, status: str) -> None:
+    customer = world.customer()
+    subscription = world.subscribe(customer, world.licensed())
+    change: Any = {"pause_collection": {"behavior": behavior, "resumes_at": at(2026, 11, 15)}}
+    world.v1.subscriptions.update(subscription.id, change)
+    world.advance(at(2026, 11, 20))
+    assert world.latest(customer).status == status
+    assert world.v1.subscriptions.retrieve(subscription.id).pause_collection is None
+    world.advance(at(2026, 12, 1, 2))
+    assert world.latest(customer).status == "paid"
+
+
+def test_a_trial_can_end_now_or_later(world: World) -> None:
+    customer = world.customer()
+    subscription = world.subscribe(customer, world.licensed(3_000), trial_period_days=10)
+    later = world.v1.subscriptions.update(subscription.id, {"trial_end": at(2026, 10, 21)})
+    assert (later.trial_end, later["items"].data[0].current_period_end) == (
+        at(2026, 10, 21),
+        at(2026, 10, 21),
+    )
+    world.advance(at(2026, 10, 15))
+    assert world.v1.subscriptions.retrieve(subscription.id).status == "trialing"
+    ended = world.v1.subscriptions.update(subscription.id, {"trial_end": "now"})
+    assert (ended.status, ended.billing_cycle_anchor) == ("active", at(2026, 10, 15))
+    assert (world.latest(customer).status, lines_of(world.latest(customer))) == ("paid", [(1, 3_000)])
+
+
+def test_a_mid_month_anchor_reset_credits_and_restarts(world: World) -> None:
+    customer = world.customer()
+    subscription = world.subscribe(customer, world.licensed(3_100))
+    world.advance(at(2026, 10, 11))
+    world.v1.subscriptions.update(subscription.id, {"billing_cycle_anchor": "now"})
+    assert lines_of(world.latest(customer)) == [(1, -2_100), (1, 3_100)]
+    assert world.v1.subscriptions.retrieve(subscription.id)["items"].data[0].current_period_end == at(
+        2026, 11, 11
+    )
