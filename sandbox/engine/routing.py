@@ -35,7 +35,7 @@ class _Node:
     operations: dict[str, Operation] = field(default_factory=dict)
 
 
-UNCOVERED = frozenset({"connect", "customer_account", "hooks"})
+UNCOVERED = frozenset({"customer_account", "hooks"})
 """Parameters of Connect and of accounts as customers, which no operation covers."""
 
 _root = _Node()

@@ -21,6 +21,8 @@ def create_endpoint(ctx: Context) -> JsonObject:
     if ctx.store.count("webhook_endpoint") >= MAX_ENDPOINTS:
         raise invalid("url", f"You have reached the maximum of {MAX_ENDPOINTS} test webhook endpoints.")
     params = ctx.params
+    if params.get("connect"):
+        raise invalid("connect", "The sandbox does not cover the parameter connect here; see its README.")
     endpoint: JsonObject = {
         "id": ctx.store.new_id("we"),
         "object": "webhook_endpoint",
