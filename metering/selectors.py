@@ -131,16 +131,3 @@ def count_unsettled_usage(period: Period, *, account_ids: Collection[int]) -> in
         state__in=[EventState.SENT, EventState.SKIPPED]
     )
     return records.count() + events.count()
-
-
-def count_unsettled_events(*, period: Period, account_ids: Collection[int]) -> int:
-    """Statements of the accounts' month not yet rolled up, and meter events neither sent nor set aside by rule.
-
-    Rejected and expired events count: a person has to deal with them before anyone signs for the month.
-    """
-    of_month = {"period": str(period), "account__in": account_ids}
-    open_records = UsageRecord.objects.filter(
-        feed__period=str(period), feed__account__in=account_ids, rolled_up_at__isnull=True, delta__gt=0
-    ).count()
-    settled = (EventState.SENT, EventState.SKIPPED)
-    return open_records + MeterEvent.objects.filter(**of_month).exclude(state__in=settled).count()

@@ -15,9 +15,8 @@ import structlog
 from django.db import connection, transaction
 from django.db.models import DateTimeField, F, Max, Min, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Greatest
-from django.db.models.lookups import GreaterThan
 
-from billing_worker.accounts.models import Account
+from billing_worker.accounts.models import Account, TestClock
 from billing_worker.accounts.selectors import get_payer
 from billing_worker.alerts.services import raise_alert
 from billing_worker.alerts.states import AlertName
@@ -66,11 +65,10 @@ def _customer_now(now: datetime) -> Coalesce:
 def expire_old(*, now: datetime) -> int:
     """Mark events that Stripe would refuse for their age as `expired` and alert. Returns how many."""
     pending = MeterEvent.objects.filter(state=EventState.PENDING, lane__isnull=False)
-    old = list(
-        pending.alias(customer_now=_customer_now(now))
-        .filter(GreaterThan(F("customer_now"), F("at") + MAX_AGE))
-        .values_list("pk", "account_id", "period", "value")
-    )
+    too_old = Q(payer__test_clock__isnull=True, at__lt=now - MAX_AGE)
+    for clock in TestClock.objects.filter(accounts__isnull=False).distinct():
+        too_old |= Q(payer__test_clock=clock, at__lt=clock.frozen_at - MAX_AGE)
+    old = list(pending.filter(too_old).values_list("pk", "account_id", "period", "value"))
     if not old:
         return 0
     with transaction.atomic():
