@@ -5,3 +5,8 @@ class AccountsConfig(AppConfig):
     name = "billing_worker.accounts"
     label = "accounts"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from billing_worker.accounts.roles import connect_roles
+
+        connect_roles()

@@ -82,7 +82,9 @@ def get_families(payer_ids: Collection[int]) -> dict[int, list[int]]:
     layer = set(owners)
     while layer:
         children = Account.objects.filter(parent__in=layer, stripe_customer_id__isnull=True)
-        found = {pk: parent_id for pk, parent_id in children.values_list("pk", "parent_id") if pk not in owners}
+        found = {
+            pk: parent_id for pk, parent_id in children.values_list("pk", "parent_id") if pk not in owners
+        }
         for pk, parent_id in sorted(found.items()):
             owners[pk] = owners[parent_id]
             families[owners[pk]].append(pk)

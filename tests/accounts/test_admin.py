@@ -1,0 +1,120 @@
+"""The console's pages of accounts, as each role sees them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+
+from billing_worker.accounts.audit import record_audit
+from billing_worker.accounts.models import AuditEntry, ServiceKey
+from billing_worker.catalog.models import CatalogMeter
+from tests.factories import (
+    NOW,
+    AccountFactory,
+    AccountPlanFactory,
+    BillingLeaseFactory,
+    ClockFactory,
+    CustomerAccountFactory,
+    ManagedJobFactory,
+    make_tiers,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def log_in(role: str | None) -> Client:
+    user = User.objects.create_user(
+        username=f"a-{role}", password="x", is_staff=True, is_superuser=role is None
+    )
+    if role:
+        user.groups.add(Group.objects.get(name=role))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def account():
+    parent = CustomerAccountFactory.create(name="Northmere & Daughters")
+    child = AccountFactory.create(parent=parent, name="Southmere Ltd")
+    AccountPlanFactory.create(account=child)
+    make_tiers(child, "ST", (1000, "0"), (None, "0.25"))
+    ManagedJobFactory.create(account=child)
+    BillingLeaseFactory.create(account=child)
+    ClockFactory.create()
+    CatalogMeter.objects.create(usage_type="ST", event_name="impressions_st", stripe_meter_id="mtr_1")
+    record_audit(actor="ops", action="x.y", subject_type="account", subject_id=child.pk, at=NOW)
+    return child
+
+
+PAGES = ["account", "billinglease", "managedjob", "testclock", "auditentry", "servicekey"]
+
+
+@pytest.mark.parametrize("role", ["ops", "finance", "engineer"])
+def test_every_role_sees_the_lists(account, role):
+    client = log_in(role)
+    for page in PAGES:
+        assert client.get(reverse(f"admin:accounts_{page}_changelist")).status_code == 200
+    for page in ("catalogmeter", "catalogproduct", "catalogprice"):
+        assert client.get(reverse(f"admin:catalog_{page}_changelist")).status_code == 200
+
+
+def test_an_account_s_page_shows_its_terms_and_offers_no_change(account):
+    page = log_in("ops").get(reverse("admin:accounts_account_change", args=[account.pk]))
+    text = page.content.decode()
+    assert "Northmere &amp; Daughters" in text
+    assert "1,250.00 USD" in text
+    assert 'name="_save"' not in text
+
+
+def test_accounts_are_found_by_name_and_nothing_is_posted(account):
+    client = log_in("ops")
+    found = client.get(reverse("admin:accounts_account_changelist"), {"q": "southmere"})
+    assert "Southmere Ltd" in found.content.decode()
+    assert "Northmere &amp; Daughters</a>" not in found.content.decode()
+    change = reverse("admin:accounts_account_change", args=[account.pk])
+    assert client.post(change, {"name": "Renamed"}).status_code == 403
+
+
+def test_the_audit_trail_can_not_be_changed_even_by_a_superuser(account):
+    entry = AuditEntry.objects.get()
+    client = log_in(None)
+    assert client.post(reverse("admin:accounts_auditentry_change", args=[entry.pk]), {}).status_code == 403
+    assert client.post(reverse("admin:accounts_auditentry_delete", args=[entry.pk])).status_code == 403
+
+
+def test_an_engineer_creates_a_key_sees_it_once_and_revokes_it(account):
+    client = log_in("engineer")
+    add = reverse("admin:accounts_servicekey_add")
+    page = client.post(add, {"name": "admin-api", "scopes": ["usage:write"]}, follow=True).content.decode()
+    shown = re.search(r"is (\S+\.\S+) \. Copy it now", page)
+    assert shown is not None
+    key = ServiceKey.objects.get(pk=ServiceKey.objects.get_from_key(shown[1]).pk)
+    assert (key.scopes, key.created_by) == (["usage:write"], User.objects.get())
+
+    listing = reverse("admin:accounts_servicekey_changelist")
+    assert shown[1] not in client.get(listing).content.decode()
+    client.post(listing, {"action": "revoke", "_selected_action": [key.pk]})
+    key.refresh_from_db()
+    assert key.revoked
+    assert AuditEntry.objects.filter(action="service_key.revoked").exists()
+
+
+def test_others_may_not_create_keys(account):
+    assert log_in("finance").get(reverse("admin:accounts_servicekey_add")).status_code == 403
+
+
+def test_people_and_roles_have_pages_for_a_superuser(account):
+    client = log_in(None)
+    user = User.objects.get()
+    for name, args in (
+        ("user_changelist", []),
+        ("user_add", []),
+        ("user_change", [user.pk]),
+        ("group_changelist", []),
+    ):
+        assert client.get(reverse(f"admin:auth_{name}", args=args)).status_code == 200
