@@ -13,6 +13,9 @@ from reconciliation.matching_jobs import compare_jobs
 from reconciliation.matching_usage import compare_usage
 from reconciliation.states import DriftCause
 
+#: The kinds of line that are compared, in the order in which people read them.
+KINDS = ("sub", *USAGE_TYPES, "managed", "custom")
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -53,19 +56,14 @@ def compare_entries(
 
 
 def _compare_lines(legacy: LedgerEntry, stripe: LedgerEntry, terms: PayerTerms) -> list[Difference]:
-    kinds = dict.fromkeys(
-        ["sub", *USAGE_TYPES, "managed", *(line.kind for line in (*legacy.lines, *stripe.lines))]
-    )
     differences = []
-    for kind in kinds:
-        theirs = [line for line in legacy.lines if line.kind == kind]
-        ours = [line for line in stripe.lines if line.kind == kind]
+    for kind in KINDS:
+        theirs = [line for line in legacy.lines if _name_kind(line.kind) == kind]
+        ours = [line for line in stripe.lines if _name_kind(line.kind) == kind]
         found = _compare_kind(kind, theirs, ours, terms, legacy.currency)
         if found is not None:
             cause, gross, explanation = found
-            differences.append(
-                Difference(_name_kind(kind), cause, _sum(theirs), _sum(ours), gross, explanation)
-            )
+            differences.append(Difference(kind, cause, _sum(theirs), _sum(ours), gross, explanation))
     if legacy.tax_minor != stripe.tax_minor:
         differences.append(_describe_tax(legacy, stripe))
     return differences
@@ -101,7 +99,7 @@ def _compare_kind(
 
 def _name_kind(kind: str) -> str:
     """The kind under which a difference is kept: lines that no plan knows are all `custom`."""
-    return kind if kind in {"sub", *USAGE_TYPES, "managed"} else "custom"
+    return kind if kind in KINDS else "custom"
 
 
 def _sum(lines: Iterable[LedgerLine]) -> int:
