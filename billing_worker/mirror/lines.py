@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from billing_worker.accounts.models import Account
@@ -14,7 +15,7 @@ from billing_worker.mirror.states import LineKind
 def write_lines(row: StripeInvoice, invoice: Invoice) -> None:
     """Make the row's lines equal to the invoice's: change, add and remove, so that unchanged lines keep their keys."""
     existing = {line.stripe_line_id: line for line in row.lines.all()}
-    kinds = _resolve_kinds(invoice)
+    kinds = _resolve_kinds(invoice, existing)
     accounts = _resolve_accounts(invoice, payer_id=row.account_id)
     missing = []
     for position, line in enumerate(invoice.lines):
@@ -33,17 +34,18 @@ def write_lines(row: StripeInvoice, invoice: Invoice) -> None:
     StripeInvoiceLine.objects.bulk_create(missing, batch_size=200)
 
 
-def _resolve_kinds(invoice: Invoice) -> dict[str, str]:
+def _resolve_kinds(invoice: Invoice, existing: Mapping[str, StripeInvoiceLine]) -> dict[str, str]:
     """The kind of each line by id: from the catalog's products first, from our own items' metadata second.
 
-    In this order, because a subscription's metadata (which Stripe copies to its lines) says nothing about one line.
+    In this order, because a subscription's metadata (which Stripe copies to its lines) says nothing about one line. A
+    product keeps its kind, so what a line is already known to be is not looked up again.
     """
-    by_product = {
-        product: get_kind_for_product(product)
-        for product in {line.product for line in invoice.lines}
-        if product
+    by_product: dict[str | None, str | None] = {
+        line.product: line.kind for line in existing.values() if line.product and line.kind != LineKind.CUSTOM
     }
-    return {line.id: by_product.get(line.product or "") or _read_kind(line) for line in invoice.lines}
+    for product in {line.product for line in invoice.lines} - set(by_product):
+        by_product[product] = get_kind_for_product(product) if product else None
+    return {line.id: by_product[line.product] or _read_kind(line) for line in invoice.lines}
 
 
 def _read_kind(line: InvoiceLine) -> str:

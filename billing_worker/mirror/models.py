@@ -187,6 +187,9 @@ class RawCopy(models.Model):
     stripe_object_id = models.CharField(max_length=64, unique=True)
     kind = models.CharField(max_length=32, help_text="Stripe's name of the object, like invoice.")
     last_event_at = models.DateTimeField(help_text="Stripe's time of the newest event copied or tried.")
+    rank = models.PositiveSmallIntegerField(
+        default=0, help_text="How far along the copied status is: settles events of the same second."
+    )
     copied_at = models.DateTimeField(null=True, blank=True)
     failed_attempts = models.PositiveIntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True, blank=True, help_text="Set while the copy is behind.")

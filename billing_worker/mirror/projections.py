@@ -9,7 +9,6 @@ from typing import Any
 from django.db import models
 
 from billing_worker import gateway
-from billing_worker.accounts.selectors import get_account_by_customer
 from billing_worker.gateway import CreditNote, Invoice, Subscription
 from billing_worker.mirror.lines import write_lines
 from billing_worker.mirror.models import StripeCreditNote, StripeInvoice, StripeSubscription
@@ -32,11 +31,6 @@ class Projection:
     write_parts: Callable[[Any, Any], None]
 
 
-def _get_account_id(customer: str) -> int | None:
-    account = get_account_by_customer(customer)
-    return account.pk if account else None
-
-
 def _describe_invoice(invoice: Invoice) -> dict[str, Any]:
     copied = (
         "customer status currency subtotal_minor total_minor total_tax_minor total_discount_minor amount_due_minor "
@@ -46,7 +40,6 @@ def _describe_invoice(invoice: Invoice) -> dict[str, Any]:
     ).split()
     return {
         **{name: getattr(invoice, name) for name in copied},
-        "account_id": _get_account_id(invoice.customer),
         "number": invoice.number or "",
         "subscription": invoice.subscription or "",
         "test_clock": invoice.test_clock or "",
@@ -63,7 +56,6 @@ def _describe_subscription(subscription: Subscription) -> dict[str, Any]:
     first = subscription.items[0] if subscription.items else None
     return {
         **{name: getattr(subscription, name) for name in copied},
-        "account_id": _get_account_id(subscription.customer),
         "current_period_start": first.period_start if first else None,
         "current_period_end": first.period_end if first else None,
         "test_clock": subscription.test_clock or "",
@@ -87,7 +79,6 @@ def _describe_credit_note(note: CreditNote) -> dict[str, Any]:
     ).split()
     return {
         **{name: getattr(note, name) for name in copied},
-        "account_id": _get_account_id(note.customer),
         "stripe_invoice_id": note.invoice,
         "metadata": dict(note.metadata),
     }

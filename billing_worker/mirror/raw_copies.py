@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 from django.db import DatabaseError, IntegrityError, models, transaction
-from django.db.models import F
+from django.db.models import F, Q, Subquery
 from djstripe.models import Customer, Invoice, Price, Product, Subscription
 
 from billing_worker import gateway
@@ -58,7 +58,6 @@ def copy_object(
     if kind not in MODELS:
         return True
     try:
-        _ensure_parent(kind, payload, event_created_at=event_created_at, now=now)
         _copy(kind, payload, event_created_at=event_created_at, now=now, is_deleted=is_deleted)
     except (gateway.GatewayError, DatabaseError, ValueError, TypeError, KeyError) as error:
         _note_failure(kind, payload["id"], error, event_created_at=event_created_at, now=now)
@@ -92,34 +91,31 @@ def _retry(copy: RawCopy, *, now: datetime) -> bool:
 def _copy(
     kind: str, payload: Mapping[str, Any], *, event_created_at: datetime, now: datetime, is_deleted: bool
 ) -> None:
+    """Update if the event is news, create if it is the first, else leave it: two statements in the usual case."""
     model = MODELS[kind]
     values = _describe(kind, payload, is_deleted=is_deleted)
+    rank = INVOICE_RANK.get(payload.get("status") or "", 0) if kind == "invoice" else 0
+    progress = {
+        "last_event_at": event_created_at,
+        "rank": rank,
+        "copied_at": now,
+        "failed_attempts": 0,
+        "next_attempt_at": None,
+        "last_error": "",
+    }
+    is_news = Q(last_event_at__lt=event_created_at) | Q(last_event_at=event_created_at, rank__lte=rank)
+    copies = RawCopy.objects.filter(stripe_object_id=payload["id"])
     with transaction.atomic():
-        copy, _ = RawCopy.objects.select_for_update().get_or_create(
-            stripe_object_id=payload["id"],
-            defaults={"kind": kind, "last_event_at": event_created_at},
-        )
-        if copy.copied_at is not None and _is_late(copy, payload, event_created_at):
+        # Conditional, so that the row lock also settles which of two workers writes last.
+        if copies.filter(is_news, copied_at__isnull=False).update(**progress):
+            model._default_manager.filter(id=payload["id"]).update(**values, djstripe_updated=now)
             return
+    if copies.filter(copied_at__isnull=False).exists():
+        return
+    _ensure_parent(kind, payload, event_created_at=event_created_at, now=now)
+    with transaction.atomic():
         _upsert(model, payload["id"], values, now=now)
-        RawCopy.objects.filter(pk=copy.pk).update(
-            last_event_at=event_created_at,
-            copied_at=now,
-            failed_attempts=0,
-            next_attempt_at=None,
-            last_error="",
-        )
-
-
-def _is_late(copy: RawCopy, payload: Mapping[str, Any], event_created_at: datetime) -> bool:
-    if event_created_at != copy.last_event_at:
-        return event_created_at < copy.last_event_at
-    if copy.kind != "invoice":
-        return False
-    present = Invoice.objects.filter(id=copy.stripe_object_id).first()
-    return present is not None and INVOICE_RANK.get(payload["status"], 0) < INVOICE_RANK.get(
-        present.status, 0
-    )
+        RawCopy.objects.update_or_create(stripe_object_id=payload["id"], defaults={"kind": kind, **progress})
 
 
 def _upsert(model: type[models.Model], object_id: str, values: dict[str, Any], *, now: datetime) -> None:
@@ -172,12 +168,12 @@ def _describe_subscription(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _describe_invoice(payload: Mapping[str, Any]) -> dict[str, Any]:
-    # dj-stripe looks for the subscription where old API versions had it; it is only set where its row exists.
-    subscription = gateway.parse_invoice(payload).subscription
-    is_here = subscription is not None and Subscription.objects.filter(id=subscription).exists()
+    # dj-stripe looks for the subscription where old API versions had it; here it is set once its row exists.
+    parent = payload.get("parent") or {}
+    subscription = gateway.get_id((parent.get("subscription_details") or {}).get("subscription"))
     return {
         "customer_id": gateway.get_id(payload["customer"]),
-        "subscription_id": subscription if is_here else None,
+        "subscription_id": Subquery(Subscription.objects.filter(id=subscription).values("id")[:1]),
     }
 
 

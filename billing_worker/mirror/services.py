@@ -23,6 +23,7 @@ from django.db.models import F
 
 from billing_worker import gateway
 from billing_worker.accounts.models import Account
+from billing_worker.accounts.selectors import get_account_by_customer
 from billing_worker.mirror.models import (
     StripeCreditNote,
     StripeInvoice,
@@ -127,14 +128,28 @@ def _write(
     content: Any,
     event_created_at: datetime,
 ) -> None:
+    changes = {
+        **values,
+        "account_id": _resolve_account_id(row, values["customer"]),
+        "last_event_at": event_created_at,
+        "version": (row.version if row is not None else 0) + 1,
+    }
     if row is None:
-        row = projection.model(**{projection.id_field: object_id})
-    for name, value in values.items():
-        setattr(row, name, value)
-    row.last_event_at = event_created_at
-    row.version += 1
-    row.save()
+        row = projection.model._default_manager.create(**{projection.id_field: object_id}, **changes)
+    else:
+        changed = [name for name, value in changes.items() if getattr(row, name) != value]
+        for name in changed:
+            setattr(row, name, changes[name])
+        row.save(update_fields=changed)
     projection.write_parts(row, content)
+
+
+def _resolve_account_id(row: Any, customer: str) -> int | None:
+    """The payer's key. An account keeps its customer, so a row that knows its payer is not looked up again."""
+    if row is not None and row.account_id is not None and row.customer == customer:
+        return int(row.account_id)
+    account = get_account_by_customer(customer)
+    return account.pk if account else None
 
 
 def adopt_rows() -> int:

@@ -8,6 +8,8 @@ a row lock, so a worker that was taken for dead has no effects. Events of one cu
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
@@ -89,9 +91,6 @@ def _work(claim: Claim, *, now: datetime) -> str:
         now=now,
         is_deleted=envelope.type.endswith(".deleted") and envelope.content.get("object") != "subscription",
     )
-    if envelope.customer:
-        # Committed before the transaction below: two workers inserting it inside theirs would deadlock.
-        CustomerLock.objects.get_or_create(customer=envelope.customer)
     reading: Reading | None = None
     for _ in range(_MAX_READINGS):
         try:
@@ -114,12 +113,19 @@ def _settle(
     claim: Claim, envelope: Envelope, *, reading: Reading | None, is_copied: bool, now: datetime
 ) -> None:
     """Projection, receivers and the mark `processed`: all or nothing, and only under our claim."""
-    with transaction.atomic():
-        row = InboxEvent.objects.select_for_update().only("state", "claim_token").get(pk=claim.row.pk)
-        if row.state != InboxState.PROCESSING or row.claim_token != claim.token:
+    with _take_turn(envelope.customer):
+        # First, because the conditional update both checks the claim and locks the row until the commit.
+        settled = InboxEvent.objects.filter(
+            pk=claim.row.pk, state=InboxState.PROCESSING, claim_token=claim.token
+        ).update(
+            state=InboxState.PROCESSED,
+            processed_at=now,
+            mirrored_at=now if is_copied else None,
+            next_attempt_at=None,
+            last_error="",
+        )
+        if not settled:
             raise LostClaim
-        if envelope.customer:
-            CustomerLock.objects.select_for_update().get(customer=envelope.customer)
         apply_payload(
             envelope.content,
             event_created_at=envelope.created_at,
@@ -127,13 +133,20 @@ def _settle(
             reading=reading,
         )
         _run_receivers(envelope, now=now)
-        InboxEvent.objects.filter(pk=row.pk).update(
-            state=InboxState.PROCESSED,
-            processed_at=now,
-            mirrored_at=now if is_copied else None,
-            next_attempt_at=None,
-            last_error="",
-        )
+
+
+@contextmanager
+def _take_turn(customer: str) -> Iterator[None]:
+    """A transaction that waits for any other about the same customer.
+
+    The lock row is committed before: two workers inserting it inside their transactions would deadlock.
+    """
+    if customer and not CustomerLock.objects.filter(customer=customer).exists():
+        CustomerLock.objects.get_or_create(customer=customer)
+    with transaction.atomic():
+        if customer:
+            CustomerLock.objects.select_for_update().get(customer=customer)
+        yield
 
 
 def _run_receivers(envelope: Envelope, *, now: datetime) -> None:
