@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -34,3 +36,15 @@ def previous_attributes(before: dict[str, Any], after: dict[str, Any]) -> dict[s
         else:
             previous[key] = old
     return previous
+
+
+@contextmanager
+def undone_on_error(obj: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give a snapshot of a stored object that is about to be changed in place; a refused change is taken back."""
+    before = snapshot(obj)
+    try:
+        yield before
+    except Exception:
+        obj.clear()
+        obj.update(before)
+        raise

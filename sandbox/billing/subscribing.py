@@ -256,5 +256,8 @@ def _collect_first(
 def _remove(ctx: Context, subscription: JsonObject) -> None:
     for item in items_of(ctx, subscription["id"]):
         ctx.store.delete("subscription_item", item["id"])
+    for item in pending_items(ctx, subscription["customer"], subscription["currency"], subscription["id"]):
+        if item["parent"] is not None:
+            ctx.store.delete("invoiceitem", item["id"])
     ctx.store.delete("subscription", subscription["id"])
     ctx.store.delete("_due", subscription["id"])

@@ -27,7 +27,7 @@ def finalize_invoice(ctx: Context) -> JsonObject:
     """Finalize a draft now. Nothing due: paid at once. Otherwise it is open, and charged in an hour if it advances."""
     invoice = get_invoice(ctx)
     now = ctx.now_for(invoice["customer"])
-    if "auto_advance" in ctx.params:
+    if "auto_advance" in ctx.params and invoice["status"] == "draft":
         invoice["auto_advance"] = ctx.params["auto_advance"]
     finalize(ctx, invoice, now)
     if not settle_if_nothing_due(ctx, invoice, now):

@@ -6,7 +6,7 @@ from typing import Any
 
 from sandbox.billing.balance import claim_currency
 from sandbox.billing.cycle import give_subscription_settings, terms_of
-from sandbox.billing.diff import snapshot
+from sandbox.billing.diff import snapshot, undone_on_error
 from sandbox.billing.discounts import apply_coupons
 from sandbox.billing.invoicing import (
     DAY,
@@ -30,7 +30,7 @@ from sandbox.engine.routing import operation
 from sandbox.engine.shapes import list_page
 from sandbox.resources.fields import filter_created, filter_equal, merge_metadata, unset
 from sandbox.resources.invoice_items import build_item
-from sandbox.resources.subscriptions import check_collection, refuse
+from sandbox.resources.subscription_fields import check_collection, refuse
 
 KIND = "invoice"
 FREE_FIELDS = ("custom_fields", "default_payment_method", "default_source", "description", "effective_at", "footer",
@@ -194,13 +194,13 @@ def update_invoice(ctx: Context) -> JsonObject:
             code="invoice_not_editable",
             param=name,
         )
-    before = snapshot(invoice)
-    _apply(ctx, invoice, params, ctx.now_for(invoice["customer"]))
-    if invoice["status"] == "draft":
-        lines = invoice_lines(ctx, invoice["id"])
-        total_up(ctx, invoice, lines)
-        for line in lines:
-            ctx.store.put("line_item", line)
+    with undone_on_error(invoice) as before:
+        _apply(ctx, invoice, params, ctx.now_for(invoice["customer"]))
+        if invoice["status"] == "draft":
+            lines = invoice_lines(ctx, invoice["id"])
+            total_up(ctx, invoice, lines)
+            for line in lines:
+                ctx.store.put("line_item", line)
     change_invoice(ctx, invoice, before)
     return invoice
 

@@ -13,8 +13,9 @@ from sandbox.engine.context import Context
 from sandbox.engine.errors import JsonObject, invalid
 from sandbox.resources.fields import merge_metadata
 from sandbox.resources.invoice_items import build_item
+from sandbox.resources.subscription_fields import blank_subscription
 from sandbox.resources.subscription_params import check_items_together, new_item, tax_rates
-from sandbox.resources.subscriptions import blank_subscription, changed_items
+from sandbox.resources.subscriptions import changed_items
 
 NOT_COVERED = ("schedule", "schedule_details", "customer_details", "automatic_tax")
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from sandbox.billing.balance import claim_currency
 from sandbox.billing.changing import Change, apply_change
 from sandbox.billing.collection import end_subscription, finalize_and_collect
 from sandbox.billing.cycle import end_with_final_invoice
-from sandbox.billing.diff import snapshot
+from sandbox.billing.diff import snapshot, undone_on_error
 from sandbox.billing.discounts import apply_coupons
 from sandbox.billing.invoice_items import new_invoice_item, priced_amount
-from sandbox.billing.pricing import get_price, interval_of, product_name
+from sandbox.billing.invoicing import save_invoice
+from sandbox.billing.pricing import get_price, interval_of, plan_of, product_name, shown_price, usage_type
 from sandbox.billing.subscribing import plan_start, start_subscription
 from sandbox.billing.subscription_record import ENDED, change_subscription, items_of
 from sandbox.engine.context import Context
@@ -19,20 +21,24 @@ from sandbox.engine.errors import JsonObject, StripeError, invalid
 from sandbox.engine.routing import operation
 from sandbox.engine.shapes import list_page
 from sandbox.resources.customers import DELETE_HOOKS
-from sandbox.resources.fields import filter_created, filter_equal, merge_metadata, unset
-from sandbox.resources.subscription_params import check_items_together, chosen_price, new_item, tax_rates
+from sandbox.resources.fields import filter_created, filter_equal, merge_metadata
+from sandbox.resources.prices import add_price
+from sandbox.resources.subscription_fields import (
+    apply_end,
+    apply_plain,
+    blank_subscription,
+    check_collection,
+    refuse_not_covered,
+)
+from sandbox.resources.subscription_params import (
+    check_items_together,
+    check_quantity,
+    chosen_price,
+    new_item,
+    tax_rates,
+)
 
 KIND = "subscription"
-NOT_COVERED = (
-    "application_fee_percent",
-    "billing_schedules",
-    "billing_thresholds",
-    "pending_invoice_item_interval",
-    "transfer_data",
-)
-INVOICE_SETTINGS: JsonObject = {
-    "account_tax_ids": None, "custom_fields": None, "description": None, "footer": None, "issuer": {"type": "self"}
-}  # fmt: skip
 
 
 @operation("POST", "/v1/subscriptions", params="SubscriptionCreateParams")
@@ -64,8 +70,8 @@ def create_subscription(ctx: Context) -> JsonObject:
     subscription["billing_cycle_anchor_config"] = params.get("billing_cycle_anchor_config")
     if start.trial_end is not None:
         subscription.update(status="trialing", trial_start=now, trial_end=start.trial_end)
-    _apply_plain(ctx, subscription, params)
-    _apply_end(subscription, params, start.first_period(*interval_of(items[0]["price"]))[1])
+    apply_plain(ctx, subscription, params)
+    apply_end(subscription, params, start.first_period(*interval_of(items[0]["price"]))[1])
     discounts = params.get("discounts")
     subscription["discounts"] = apply_coupons(
         ctx, discounts, customer=customer["id"], at=now, subscription=subscription_id
@@ -77,116 +83,9 @@ def create_subscription(ctx: Context) -> JsonObject:
     )
 
 
-def refuse_not_covered(params: dict[str, Any]) -> None:
-    """Refuse parameters that Stripe takes and the sandbox would only ignore."""
-    refuse(params, NOT_COVERED)
-
-
-def refuse(params: dict[str, Any], names: tuple[str, ...]) -> None:
-    """Refuse the named parameters, and automatic tax where it is switched on.
-
-    Raises:
-        StripeError: 400, naming the first of them that was given.
-    """
-    for name in names:
-        if params.get(name):
-            raise invalid(name, f"The sandbox does not cover `{name}`.")
-    if (params.get("automatic_tax") or {}).get("enabled"):
-        raise invalid("automatic_tax[enabled]", "The sandbox does not cover automatic tax.")
-
-
-def check_collection(method: str, params: dict[str, Any]) -> None:
-    """Refuse `days_until_due` where customers are charged, and its absence where they are sent the invoice."""
-    has_days = params.get("days_until_due") is not None
-    if method == "send_invoice" and not has_days:
-        message = "You must pass `days_until_due` (or `due_date`) when `collection_method` is `send_invoice`."
-        raise invalid("days_until_due", message, "parameter_missing")
-    if method != "send_invoice" and has_days:
-        message = "You can only pass `days_until_due` when `collection_method` is `send_invoice`."
-        raise invalid("days_until_due", message)
-
-
-def blank_subscription(subscription_id: str, customer: JsonObject, currency: str, now: int) -> JsonObject:
-    """A subscription with nothing chosen yet, not stored; the caller sets its start, anchor and period."""
-    empty = (
-        "application application_fee_percent billing_thresholds cancel_at canceled_at days_until_due default_source "
-        "default_payment_method description ended_at latest_invoice next_pending_invoice_item_invoice on_behalf_of "
-        "pause_collection pending_invoice_item_interval pending_setup_intent pending_update schedule transfer_data "
-        "trial_end trial_start"
-    )
-    return {
-        "id": subscription_id,
-        "object": KIND,
-        **dict.fromkeys(empty.split()),
-        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
-        "billing_mode": {"type": "flexible", "flexible": {"proration_discounts": "included"}, "updated_at": now},
-        "billing_schedules": [],
-        "cancel_at_period_end": False,
-        "cancellation_details": {"comment": None, "feedback": None, "reason": None},
-        "collection_method": "charge_automatically",
-        "created": now,
-        "currency": currency,
-        "customer": customer["id"],
-        "default_tax_rates": [],
-        "discounts": [],
-        "invoice_settings": dict(INVOICE_SETTINGS),
-        "livemode": False,
-        "metadata": {},
-        "payment_settings": {
-            "payment_method_options": None, "payment_method_types": None, "save_default_payment_method": "off"
-        },
-        "status": "active",
-        "test_clock": customer.get("test_clock"),
-        "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
-    }  # fmt: skip
-
-
-def _apply_plain(ctx: Context, subscription: JsonObject, params: dict[str, Any]) -> None:
-    """Set what a request may set freely, at creation and later."""
-    plain = ("collection_method", "days_until_due", "default_payment_method", "default_source", "description")
-    for name in (*plain, "on_behalf_of"):
-        if name in params:
-            subscription[name] = unset(params[name])
-    if "metadata" in params:
-        subscription["metadata"] = merge_metadata(subscription["metadata"], params["metadata"])
-    if "default_tax_rates" in params:
-        subscription["default_tax_rates"] = tax_rates(ctx, params["default_tax_rates"], "default_tax_rates")
-    for name in ("invoice_settings", "payment_settings", "trial_settings"):
-        if params.get(name):
-            given = {key: unset(value) for key, value in params[name].items()}
-            subscription[name] = {**subscription[name], **given}
-    if "pause_collection" in params:
-        pause = unset(params["pause_collection"])
-        subscription["pause_collection"] = {"resumes_at": None, **pause} if pause else None
-    if "cancellation_details" in params:
-        given = {key: unset(value) for key, value in params["cancellation_details"].items()}
-        subscription["cancellation_details"] = {**subscription["cancellation_details"], **given}
-
-
-def _apply_end(subscription: JsonObject, params: dict[str, Any], period_end: int) -> None:
-    """Set or lift the end that is planned: at a moment, or with the period."""
-    now = subscription["created"] if "canceled_at" not in params else params["canceled_at"]
-    if "cancel_at" in params:
-        at = unset(params["cancel_at"])
-        if isinstance(at, str):
-            at = period_end
-        subscription["cancel_at"] = at
-        subscription["canceled_at"] = now if at is not None else None
-        subscription["cancel_at_period_end"] = False
-    if "cancel_at_period_end" in params:
-        ends = params["cancel_at_period_end"]
-        subscription["cancel_at_period_end"] = ends
-        subscription["cancel_at"] = period_end if ends else None
-        subscription["canceled_at"] = now if ends else None
-        reason = "cancellation_requested" if ends else None
-        subscription["cancellation_details"] = {**subscription["cancellation_details"], "reason": reason}
-
-
 def _add_invoice_items(
     ctx: Context, subscription: JsonObject, customer: JsonObject, given: list[dict[str, Any]], now: int
 ) -> None:
-    from decimal import Decimal
-
     for position, entry in enumerate(given):
         param = f"add_invoice_items[{position}]"
         price = _one_time_price(ctx, entry, param)
@@ -203,8 +102,6 @@ def _add_invoice_items(
 
 
 def _one_time_price(ctx: Context, entry: dict[str, Any], param: str) -> JsonObject:
-    from sandbox.resources.prices import add_price
-
     if "price_data" in entry:
         return add_price(ctx, {**entry["price_data"], "active": False}, f"{param}[price_data]")
     if "price" not in entry:
@@ -271,20 +168,22 @@ def update_subscription(ctx: Context) -> JsonObject:
         check_collection(params["collection_method"], params)
     if params.get("default_payment_method"):
         ctx.require("payment_method", params["default_payment_method"], "default_payment_method")
-    before = snapshot(subscription)
-    _apply_plain(ctx, subscription, params)
-    _apply_end(subscription, {**params, "canceled_at": now}, subscription["_period_end"])
-    if "discounts" in params:
-        subscription["discounts"] = apply_coupons(
-            ctx,
-            params["discounts"],
-            customer=subscription["customer"],
-            at=now,
-            subscription=subscription["id"],
-        )
-    customer = ctx.require("customer", subscription["customer"])
-    _add_invoice_items(ctx, subscription, customer, params.get("add_invoice_items", []), now)
-    apply_change(ctx, subscription, _change(ctx, subscription, params, now), now)
+    with undone_on_error(subscription) as before:
+        change = _change(ctx, subscription, params, now)
+        apply_plain(ctx, subscription, params)
+        apply_end(subscription, {**params, "canceled_at": now}, subscription["_period_end"])
+        if "discounts" in params:
+            subscription["discounts"] = apply_coupons(
+                ctx,
+                params["discounts"],
+                customer=subscription["customer"],
+                at=now,
+                subscription=subscription["id"],
+            )
+        if params.get("add_invoice_items"):
+            customer = ctx.require("customer", subscription["customer"])
+            _add_invoice_items(ctx, subscription, customer, params["add_invoice_items"], now)
+        apply_change(ctx, subscription, change, now)
     change_subscription(ctx, subscription, before)
     return subscription
 
@@ -325,9 +224,6 @@ def changed_items(
 
 def update_item_fields(ctx: Context, item: JsonObject, given: dict[str, Any], param: str) -> None:
     """Apply an item's parameters to a copy of it: price, quantity, metadata, tax rates."""
-    from sandbox.billing.pricing import plan_of, shown_price, usage_type
-    from sandbox.resources.subscription_params import check_quantity
-
     if any(name in given for name in ("price", "plan", "price_data")):
         price = chosen_price(ctx, given, param)
         item["price"], item["plan"] = shown_price(price), plan_of(price)
@@ -352,7 +248,7 @@ def cancel_subscription(ctx: Context) -> JsonObject:
             404, f"No such subscription: '{subscription['id']}'", code="resource_missing", param="id"
         )
     now = ctx.now_for(subscription["customer"])
-    _apply_plain(ctx, subscription, {k: v for k, v in params.items() if k == "cancellation_details"})
+    apply_plain(ctx, subscription, {k: v for k, v in params.items() if k == "cancellation_details"})
     if params.get("prorate"):
         nothing = Change([], "create_prorations", now, reset_anchor=False, trial_end=None)
         apply_change(ctx, subscription, nothing, now, ending=True)
@@ -370,6 +266,9 @@ def _cancel_all(ctx: Context, customer: JsonObject) -> None:
     for subscription in ctx.store.find(KIND, "customer", customer["id"]):
         if subscription["status"] not in ENDED:
             end_subscription(ctx, subscription, ctx.now_for(customer["id"]), reason="cancellation_requested")
+    for invoice in ctx.store.find("invoice", "customer", customer["id"]):
+        if invoice["status"] in ("draft", "open"):
+            save_invoice(ctx, {**invoice, "auto_advance": False, "next_payment_attempt": None})
 
 
 DELETE_HOOKS.append(_cancel_all)

@@ -374,3 +374,49 @@ def test_totals_of_a_fixed_discount_on_a_draft(world: World) -> None:
     found = world.v1.invoices.update(draft.id, {"discounts": [{"coupon": coupon.id}]})
     shares = [line.discount_amounts[0].amount for line in found.lines.data if line.discount_amounts]
     assert (found.total, shares) == (400, [166, 334])
+
+
+def test_a_refused_change_leaves_no_trace(world: World) -> None:
+    customer = world.customer()
+    subscription = world.subscribe(customer, world.licensed())
+    only = subscription["items"].data[0].id
+    refused: list[Any] = [
+        {"description": "x", "items": [{"id": only, "price": "price_none"}]},
+        {"description": "x", "metadata": {"k": "v" * 501}},
+        {"description": "x", "items": [{"id": only, "quantity": 2}], "proration_date": at(2026, 9, 1)},
+    ]
+    for change in refused:
+        with pytest.raises(stripe.InvalidRequestError):
+            world.v1.subscriptions.update(subscription.id, change)
+    assert world.v1.subscriptions.retrieve(subscription.id).to_dict() == subscription.to_dict()
+    draft = invoice(world, customer, 100)
+    with pytest.raises(stripe.InvalidRequestError):
+        world.v1.invoices.update(draft.id, {"description": "x", "default_tax_rates": ["txr_none"]})
+    assert world.v1.invoices.retrieve(draft.id).to_dict() == draft.to_dict()
+    poor = world.customer(card=None)
+    extra: Any = [{"price_data": {"currency": "usd", "product": world.product.id, "unit_amount": 500}}]
+    with pytest.raises(stripe.InvalidRequestError, match="no attached payment source"):
+        world.subscribe(poor, world.licensed(), add_invoice_items=extra)
+    assert world.v1.invoice_items.list({"customer": poor.id}).data == []
+
+
+def test_deleting_a_customer_stops_its_billing(sandbox: SandboxProcess) -> None:
+    world = World(sandbox, at(2026, 10, 1))
+    customer = world.customer()
+    subscription = world.subscribe(customer, world.licensed())
+    world.advance(at(2026, 11, 1, 0, 30))
+    draft = world.latest(customer)
+    assert world.v1.customers.delete(customer.id).deleted
+    assert world.v1.subscriptions.retrieve(subscription.id).status == "canceled"
+    world.advance(at(2026, 12, 1))
+    assert world.v1.invoices.retrieve(draft.id).status == "draft"
+    assert world.v1.test_helpers.test_clocks.retrieve(world.clock.id).status == "ready"
+
+
+def test_one_time_items_join_the_first_invoice(world: World) -> None:
+    customer = world.customer()
+    extra: Any = [
+        {"price_data": {"currency": "usd", "product": world.product.id, "unit_amount": 500}, "quantity": 2}
+    ]
+    world.subscribe(customer, world.licensed(3_100), add_invoice_items=extra)
+    assert lines_of(world.latest(customer)) == [(2, 1_000), (1, 3_100)]
