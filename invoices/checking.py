@@ -21,7 +21,7 @@ class Mismatch:
 def find_mismatches(content: InvoiceContent) -> list[Mismatch]:
     """Every rule that the document breaks; empty when it may be rendered.
 
-    lines = subtotal; lines + tax - discounts = total; paid + remaining = due; every line in one currency's minor units.
+    lines = subtotal; lines + tax - discounts = total; paid + remaining = due (a void invoice has nothing remaining).
     Taxes are exclusive of the lines' amounts, as on every price of this catalog.
     """
     lines = sum(line.amount_minor for line in content.lines)
@@ -31,7 +31,7 @@ def find_mismatches(content: InvoiceContent) -> list[Mismatch]:
         _compare(content, "lines = subtotal", lines, content.subtotal_minor),
         _compare(content, "lines + tax - discounts = total", total, content.total_minor),
     ]
-    if content.amount_paid_minor <= content.amount_due_minor:
+    if content.status != "void" and content.amount_paid_minor <= content.amount_due_minor:
         found.append(_compare(content, "paid + remaining = due", open_or_paid, content.amount_due_minor))
     return [mismatch for mismatch in found if mismatch is not None]
 

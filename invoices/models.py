@@ -80,7 +80,6 @@ class InvoiceDocument(models.Model):
             models.Index(fields=["period", "account"], name="document_period_account"),
         ]
         permissions: ClassVar = [
-            ("download_invoicedocument", "Can see and download invoice PDFs"),
             ("rerender_invoicedocument", "Can make a new revision of a document"),
         ]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from billing_worker.mirror.models import StripeInvoice, StripeInvoiceLine, StripeSubscription
 from invoices.models import InvoiceDocument, InvoiceMail
-from invoices.states import DocumentKind, DocumentState, MailState
+from invoices.states import MAIL_LEFT, DocumentKind, DocumentState, MailState
 
 
 def is_ours(invoice: StripeInvoice) -> bool:
@@ -35,6 +36,15 @@ def select_undocumented(statuses: tuple[str, ...]) -> QuerySet[StripeInvoice]:
     """Finalized invoices of ours that have no document, oldest first."""
     documents = InvoiceDocument.objects.filter(invoice=OuterRef("pk"), kind=DocumentKind.INVOICE)
     return select_ours().filter(~Exists(documents), status__in=statuses).order_by("pk")
+
+
+def count_undelivered(*, account_ids: Collection[int]) -> int:
+    """Finalized invoices of these payers without a stored document whose mail has left us."""
+    delivered = InvoiceMail.objects.filter(
+        document__invoice=OuterRef("pk"), document__state=DocumentState.STORED, state__in=MAIL_LEFT
+    )
+    finalized = select_ours().filter(account__in=account_ids, status__in=("open", "paid", "uncollectible"))
+    return finalized.filter(~Exists(delivered)).count()
 
 
 def select_due_documents(now: datetime) -> QuerySet[InvoiceDocument]:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from django.template.loader import get_template
 from weasyprint import CSS, HTML
 from weasyprint.text.fonts import FontConfiguration
+from weasyprint.urls import FatalURLFetchingError
 
 from billing_worker.core.errors import BillingError
 from billing_worker.env import BASE_DIR
@@ -60,12 +61,15 @@ def render_pdf(content: InvoiceContent) -> RenderedPdf:
     html = render_html(content)
     engine = _get_engine()
     fetcher = AssetFetcher()
+    target = io.BytesIO()
     with _watch_warnings() as warnings, _without_gc():
-        document = HTML(string=html, base_url=BASE_URL, url_fetcher=fetcher).render(
-            stylesheets=engine.styles[content.page_size], font_config=engine.fonts
-        )
-        target = io.BytesIO()
-        document.write_pdf(target)
+        try:
+            document = HTML(string=html, base_url=BASE_URL, url_fetcher=fetcher).render(
+                stylesheets=engine.styles[content.page_size], font_config=engine.fonts
+            )
+            document.write_pdf(target)
+        except FatalURLFetchingError as error:
+            raise RenderFailed(f"the document may not load everything that it asks for: {error}") from error
     if fetcher.refused or warnings:
         raise RenderFailed(
             f"the document cannot be printed: {'; '.join([*fetcher.refused, *warnings])[:500]}"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.core.files.storage import storages
 
 
 @pytest.fixture(autouse=True)
-def own_files(tmp_path: Path, settings) -> Iterator[Path]:
+def own_files(tmp_path: Path, settings) -> Path:
     """Storage and mail below `tmp_path`; the mail backend is the embedded default's."""
     settings.STORAGES = {
         **settings.STORAGES,
@@ -22,11 +20,7 @@ def own_files(tmp_path: Path, settings) -> Iterator[Path]:
     settings.EMAIL_BACKEND = "invoices.mail_backends.EmlFileBackend"
     settings.EMAIL_FILE_PATH = str(tmp_path / "mail")
     settings.ENV = settings.ENV.model_copy(update={"BILLING_BCC_ADDRESS": "crm@example.com"})
-    storages._storages.clear()
-    storages.__dict__.pop("backends", None)
-    yield tmp_path
-    storages._storages.clear()
-    storages.__dict__.pop("backends", None)
+    return tmp_path
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import factory
+from factory.declarations import LazyAttribute, SelfAttribute, Sequence, SubFactory
 from factory.django import DjangoModelFactory
 
 from billing_worker.mirror.models import StripeInvoice, StripeInvoiceLine
@@ -27,19 +27,19 @@ class StripeInvoiceFactory(DjangoModelFactory[StripeInvoice]):
     class Meta:
         model = StripeInvoice
 
-    stripe_invoice_id = factory.Sequence(lambda n: f"in_{n}")
-    account = factory.SubFactory(CustomerAccountFactory)
-    customer = factory.LazyAttribute(
+    stripe_invoice_id = Sequence(lambda n: f"in_{n}")
+    account = SubFactory(CustomerAccountFactory)
+    customer = LazyAttribute(
         lambda invoice: invoice.account.stripe_customer_id if invoice.account else "cus_foreign"
     )
-    number = factory.Sequence(lambda n: f"ACC-{n:04d}")
+    number = Sequence(lambda n: f"ACC-{n:04d}")
     status = "open"
     currency = "usd"
     subtotal_minor = 52400
-    total_minor = factory.SelfAttribute("subtotal_minor")
-    amount_due_minor = factory.SelfAttribute("total_minor")
+    total_minor = SelfAttribute("subtotal_minor")
+    amount_due_minor = SelfAttribute("total_minor")
     amount_paid_minor = 0
-    amount_remaining_minor = factory.LazyAttribute(
+    amount_remaining_minor = LazyAttribute(
         lambda invoice: invoice.amount_due_minor - invoice.amount_paid_minor
     )
     billing_reason = "subscription_cycle"
@@ -59,11 +59,11 @@ class StripeInvoiceLineFactory(DjangoModelFactory[StripeInvoiceLine]):
     class Meta:
         model = StripeInvoiceLine
 
-    invoice = factory.SubFactory(StripeInvoiceFactory)
-    stripe_line_id = factory.Sequence(lambda n: f"il_{n}")
-    position = factory.Sequence(int)
+    invoice = SubFactory(StripeInvoiceFactory)
+    stripe_line_id = Sequence(lambda n: f"il_{n}")
+    position = Sequence(int)
     kind = "sub"
-    account = factory.SelfAttribute("invoice.account")
+    account = SelfAttribute("invoice.account")
     amount_minor = 49900
     currency = "usd"
     quantity = 1

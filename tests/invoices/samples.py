@@ -198,6 +198,17 @@ def _managed() -> InvoiceContent:
     return build_content([build_line("sub", unit_amount_decimal=Decimal(250000)), *jobs])
 
 
+def _twelve_lines() -> InvoiceContent:
+    lines = [
+        build_line("sub", unit_amount_decimal=Decimal(49900)),
+        *build_tiers("ST", (1_000_000, "0"), (4_000_000, "0.125"), (2_345_678, "0.1")),
+        *build_tiers("RM", (100_000, "0.45"), (641_230, "0.3975")),
+        *build_tiers("CV", (250_000, "1.8")),
+        *(build_job(f"Campaign {day}, trafficking", 10000 + day, day) for day in range(1, 6)),
+    ]
+    return build_content(lines)
+
+
 def build_long(lines: int = 1500) -> InvoiceContent:
     jobs = [build_job(f"Insertion order {n:05d}", 1000 + n, 1 + n % 28, number=n) for n in range(lines)]
     return build_content(jobs, number="NWA-1500")
@@ -215,6 +226,7 @@ VARIANTS: dict[str, Callable[[], InvoiceContent]] = {
     "void": _void,
     "eur-german": _german,
     "jpy-japanese": _japanese,
+    "twelve-lines": _twelve_lines,
     "child-accounts": _child,
     "managed-services": _managed,
     "zero": _zero,

@@ -21,6 +21,7 @@ from invoices.services.documents import (
     request_revision,
 )
 from invoices.states import DocumentState, MailState
+from invoices.storage import store_pdf
 from tests.factories import AccountPlanFactory
 from tests.invoices.factories import (
     NOW,
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.django_db
 
 def test_a_finalized_invoice_gets_one_document_however_often_it_is_announced():
     invoice = make_invoice()
-    made = {ensure_document(invoice_id=invoice.pk, reason="test", now=NOW).pk for _ in range(3)}
+    made = {ensure_document(invoice_id=invoice.pk, reason="test", now=NOW) for _ in range(3)}
     assert len(made) == 1
     document = InvoiceDocument.objects.get()
     assert (document.state, document.revision, document.period) == ("pending", 1, "2026-10")
@@ -140,15 +141,14 @@ def test_half_a_file_of_a_dead_worker_is_replaced(own_files: Path):
 
 def test_a_worker_that_was_thought_dead_settles_nothing(monkeypatch):
     document = make_document()
-    real = documents.store_pdf
 
     def slow(**kwargs):
-        stored = real(**kwargs)
+        stored = store_pdf(**kwargs)
         release_stale_renders(now=NOW + timedelta(hours=1))
         return stored
 
     with monkeypatch.context() as patch:
-        patch.setattr(documents, "store_pdf", slow)
+        patch.setattr("invoices.services.documents.store_pdf", slow)
         assert not render_document(document_id=document.pk, now=NOW)
     assert not InvoiceMail.objects.exists()
     assert render_document(document_id=document.pk, now=NOW)

@@ -1,0 +1,290 @@
+"""Documents, mails and charges in the console: read, preview, and act with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from billing_worker.core.errors import BillingError
+from billing_worker.core.money import format_minor
+from invoices.messages import make_file_name
+from invoices.models import InvoiceDocument, InvoiceMail, ManagedCharge
+from invoices.services.documents import request_revision
+from invoices.services.mails import resend_document, settle_mail, split_addresses
+from invoices.services.timeline import compile_timeline
+from invoices.states import ChargeState, DocumentState, MailState
+from invoices.storage import read_pdf
+
+T = TypeVar("T")
+
+DOCUMENT_LABELS = {
+    DocumentState.STORED: "success",
+    DocumentState.PENDING: "info",
+    DocumentState.RENDERING: "info",
+    DocumentState.BLOCKED: "danger",
+    DocumentState.FAILED: "danger",
+}
+MAIL_LABELS = {
+    MailState.SENT: "success",
+    MailState.DELIVERED: "success",
+    MailState.QUEUED: "info",
+    MailState.SENDING: "info",
+    MailState.DEFERRED: "warning",
+    MailState.UNKNOWN: "warning",
+    MailState.REFUSED: "warning",
+    MailState.BOUNCED: "danger",
+    MailState.COMPLAINED: "danger",
+    MailState.FAILED: "danger",
+}
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Services are the only writers: the console shows."""
+
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+
+@admin.register(InvoiceDocument)
+class InvoiceDocumentAdmin(ReadOnlyAdmin):
+    """One page per document: the PDF in it, the invoice's timeline beside it, and what can be done below."""
+
+    list_display: ClassVar = [
+        "number", "account", "period", "show_total", "show_status", "revision", "show_state", "show_mail", "created_at",
+    ]  # fmt: skip
+    list_filter: ClassVar = ["state", "mails__state", "period", "currency", "kind", "locale"]
+    search_fields: ClassVar = ["number", "invoice__stripe_invoice_id", "account__name", "=account__id"]
+    date_hierarchy = "created_at"
+    list_select_related: ClassVar = ["account", "invoice"]
+    exclude: ClassVar = ["content", "claim_token"]
+    change_form_outer_before_template = "invoices/admin/document.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[InvoiceDocument]:
+        newest = InvoiceMail.objects.filter(document=OuterRef("pk")).order_by("-sequence")
+        queryset: QuerySet[InvoiceDocument] = super().get_queryset(request)
+        return queryset.annotate(mail_state=Subquery(newest.values("state")[:1]))
+
+    @display(description="Total", ordering="total_minor")
+    def show_total(self, document: InvoiceDocument) -> str:
+        return format_minor(document.total_minor, document.currency)
+
+    @display(description="At Stripe", ordering="invoice__status")
+    def show_status(self, document: InvoiceDocument) -> str:
+        return document.invoice.status
+
+    @display(description="PDF", ordering="state", label=DOCUMENT_LABELS)
+    def show_state(self, document: InvoiceDocument) -> tuple[str, str]:
+        return document.state, document.get_state_display()
+
+    @display(description="Mail", label=MAIL_LABELS)
+    def show_mail(self, document: InvoiceDocument) -> str | tuple[str, str]:
+        state = getattr(document, "mail_state", None)
+        return (state, MailState(state).label) if state else ""
+
+    def get_urls(self) -> list[URLPattern]:
+        def route(suffix: str, view: Callable[..., HttpResponseBase], name: str) -> Any:
+            return path(
+                f"<int:document_id>/{suffix}/",
+                self.admin_site.admin_view(view),
+                name=f"invoices_invoicedocument_{name}",
+            )
+
+        return [
+            route("pdf", self.show_pdf, "pdf"),
+            route("revise", require_POST(self.revise), "revise"),
+            route("resend", require_POST(self.resend), "resend"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        document = (
+            InvoiceDocument.objects.select_related("invoice", "account").filter(pk=object_id).first()
+            if object_id.isdigit()
+            else None
+        )
+        context = dict(extra_context or {})
+        if document is not None:
+            context |= {
+                "document": document,
+                "document_total": format_minor(document.total_minor, document.currency),
+                "timeline": compile_timeline(document.invoice),
+                "revisions": document.invoice.documents.order_by("revision"),
+                "open_mails": document.mails.filter(state__in=[MailState.UNKNOWN, MailState.FAILED]),
+                "can_revise": request.user.has_perm("invoices.rerender_invoicedocument"),
+                "can_resend": request.user.has_perm("invoices.resend_invoicemail"),
+            }
+        response: HttpResponse = super().change_view(request, object_id, form_url, context)
+        return response
+
+    def show_pdf(self, request: HttpRequest, document_id: int) -> HttpResponse:
+        """The stored file, hash checked, for those who may see documents. `?download` offers it as a file."""
+        document = get_object_or_404(InvoiceDocument, pk=document_id)
+        if not self.has_view_permission(request, document):
+            raise PermissionDenied
+        if document.state != DocumentState.STORED:
+            return HttpResponse(f"There is no PDF: {document.get_state_display()}.", status=404)
+        body = read_pdf(name=document.storage_name, sha256=document.pdf_sha256)
+        response = HttpResponse(body, content_type="application/pdf")
+        disposition = "attachment" if "download" in request.GET else "inline"
+        response["Content-Disposition"] = f'{disposition}; filename="{make_file_name(document.number)}"'
+        response["Cache-Control"] = "private, no-store"
+        return response
+
+    def revise(self, request: HttpRequest, document_id: int) -> HttpResponse:
+        """Make a new revision of the document's invoice."""
+        document = get_object_or_404(InvoiceDocument, pk=document_id)
+        reason = request.POST.get("reason", "").strip()
+
+        def act() -> InvoiceDocument:
+            return request_revision(
+                invoice_id=document.invoice_id, reason=reason, actor=_name(request), now=timezone.now()
+            )
+
+        if not reason:
+            messages.error(request, "Say why the document is made again.")
+        elif (revised := _try(request, "invoices.rerender_invoicedocument", act)) is not None:
+            messages.success(
+                request, f"Revision {revised.revision} is on its way. It is not mailed by itself."
+            )
+            document = revised
+        return redirect("admin:invoices_invoicedocument_change", document.pk)
+
+    def resend(self, request: HttpRequest, document_id: int) -> HttpResponse:
+        """Send the document once more."""
+        document = get_object_or_404(InvoiceDocument, pk=document_id)
+
+        def act() -> InvoiceMail:
+            return resend_document(
+                document_id=document.pk,
+                to=split_addresses(request.POST.get("to", "")),
+                reason=request.POST.get("reason", ""),
+                actor=_name(request),
+                now=timezone.now(),
+            )
+
+        mail = _try(request, "invoices.resend_invoicemail", act)
+        if mail is not None:
+            messages.success(request, f"Queued for {', '.join(mail.to)}.")
+        return redirect("admin:invoices_invoicedocument_change", document.pk)
+
+
+@admin.register(InvoiceMail)
+class InvoiceMailAdmin(ReadOnlyAdmin):
+    list_display: ClassVar = [
+        "subject",
+        "show_to",
+        "show_state",
+        "sequence",
+        "queued_at",
+        "sent_at",
+        "settled_at",
+    ]
+    list_filter: ClassVar = ["state", "document__period"]
+    search_fields: ClassVar = ["subject", "message_id", "to", "document__number"]
+    date_hierarchy = "queued_at"
+    exclude: ClassVar = ["claim_token"]
+
+    @display(description="To")
+    def show_to(self, mail: InvoiceMail) -> str:
+        return ", ".join([*mail.to, *mail.cc])
+
+    @display(description="State", ordering="state", label=MAIL_LABELS)
+    def show_state(self, mail: InvoiceMail) -> tuple[str, str]:
+        return mail.state, mail.get_state_display()
+
+    def get_urls(self) -> list[URLPattern]:
+        return [
+            path(
+                "<int:mail_id>/settle/",
+                self.admin_site.admin_view(require_POST(self.settle)),
+                name="invoices_invoicemail_settle",
+            ),
+            *super().get_urls(),
+        ]
+
+    def settle(self, request: HttpRequest, mail_id: int) -> HttpResponse:
+        """A person says whether an open mail went out."""
+        mail = get_object_or_404(InvoiceMail, pk=mail_id)
+
+        def act() -> InvoiceMail:
+            return settle_mail(
+                mail_id=mail_id,
+                was_sent=request.POST.get("verdict") == "sent",
+                reason=request.POST.get("reason", ""),
+                actor=_name(request),
+                now=timezone.now(),
+            )
+
+        settled = _try(request, "invoices.resend_invoicemail", act)
+        if settled is not None:
+            messages.success(request, f"The mail is {settled.get_state_display().lower()}.")
+        return redirect(reverse("admin:invoices_invoicedocument_change", args=[mail.document_id]))
+
+
+@admin.register(ManagedCharge)
+class ManagedChargeAdmin(ReadOnlyAdmin):
+    list_display: ClassVar = [
+        "job_id", "description", "payer", "period", "show_amount", "show_state", "stripe_invoice_item_id", "billed_at",
+    ]  # fmt: skip
+    list_filter: ClassVar = ["state", "period", "currency"]
+    search_fields: ClassVar = ["description", "customer", "stripe_invoice_item_id", "=job__id", "=payer__id"]
+    list_select_related: ClassVar = ["payer"]
+    exclude: ClassVar = ["claim_token"]
+
+    @display(description="Amount", ordering="amount_minor")
+    def show_amount(self, charge: ManagedCharge) -> str:
+        return format_minor(charge.amount_minor, charge.currency)
+
+    @display(
+        description="State",
+        ordering="state",
+        label={
+            ChargeState.BILLED: "success",
+            ChargeState.PENDING: "info",
+            ChargeState.SENDING: "info",
+            ChargeState.REJECTED: "danger",
+            ChargeState.UNKNOWN: "warning",
+        },
+    )
+    def show_state(self, charge: ManagedCharge) -> tuple[str, str]:
+        return charge.state, charge.get_state_display()
+
+
+def _name(request: HttpRequest) -> str:
+    return str(request.user.get_username())
+
+
+def _try(request: HttpRequest, permission: str, act: Callable[[], T]) -> T | None:
+    """Do it if the person may; a refusal of ours becomes a message on the page."""
+    if not request.user.has_perm(permission):
+        raise PermissionDenied
+    try:
+        return act()
+    except BillingError as error:
+        messages.error(request, str(error))
+        return None

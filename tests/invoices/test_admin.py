@@ -1,0 +1,117 @@
+"""The console's pages about invoices: who sees what, and what each button does."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from invoices.models import InvoiceDocument, InvoiceMail
+from invoices.states import MailState
+from tests.invoices.factories import make_invoice, make_stored_document
+
+pytestmark = pytest.mark.django_db
+
+
+def make_client(*codenames: str) -> Client:
+    """A member of staff with these permissions of the invoices app."""
+    user = User.objects.create_user("ada", password="x", is_staff=True)
+    permissions = Permission.objects.filter(content_type__app_label="invoices", codename__in=codenames)
+    assert len(permissions) == len(codenames)
+    user.user_permissions.set(permissions)
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def url(name: str, document: InvoiceDocument) -> str:
+    return reverse(f"admin:invoices_invoicedocument_{name}", args=[document.pk])
+
+
+def test_the_list_shows_state_and_mail(admin_client):
+    document = make_stored_document(make_invoice(number="NWA-0007"))
+    page = admin_client.get(reverse("admin:invoices_invoicedocument_changelist")).content.decode()
+    assert "NWA-0007" in page
+    assert "524.00 USD" in page
+    assert "PDF stored" in page
+    assert "Queued" in page
+    assert document.account.name in page
+    for model in ("invoicemail", "managedcharge"):
+        assert admin_client.get(reverse(f"admin:invoices_{model}_changelist")).status_code == 200
+
+
+def test_the_page_of_a_document_has_the_pdf_and_the_timeline(admin_client):
+    document = make_stored_document()
+    page = admin_client.get(url("change", document)).content.decode()
+    assert f'src="{url("pdf", document)}"' in page
+    assert "rendered and stored" in page
+    assert "Mail queued" in page
+
+
+def test_the_pdf_is_streamed_to_those_who_may_see_it():
+    document = make_stored_document(make_invoice(number="NWA-0007"))
+    client = make_client("view_invoicedocument")
+    response = client.get(url("pdf", document))
+    assert response["Content-Type"] == "application/pdf"
+    assert response.content.startswith(b"%PDF-")
+    assert response["Content-Disposition"] == 'inline; filename="NWA-0007.pdf"'
+    assert client.get(url("pdf", document) + "?download")["Content-Disposition"].startswith("attachment")
+    assert Client().get(url("pdf", document)).status_code == 302
+
+
+def test_staff_without_the_permission_see_no_pdf_and_can_do_nothing():
+    document = make_stored_document()
+    client = make_client()
+    assert client.get(url("pdf", document)).status_code == 403
+    assert client.post(url("resend", document), {"to": "a@example.com", "reason": "x"}).status_code == 403
+    assert client.post(url("revise", document), {"reason": "x"}).status_code == 403
+    assert InvoiceMail.objects.count() == 1
+
+
+def test_viewers_are_not_offered_the_actions():
+    document = make_stored_document()
+    page = make_client("view_invoicedocument").get(url("change", document)).content.decode()
+    assert "Send again" not in page
+    assert "Render again" not in page
+
+
+def test_resending_needs_a_reason_and_queues_a_mail():
+    document = make_stored_document()
+    client = make_client("view_invoicedocument", "resend_invoicemail")
+    client.post(url("resend", document), {"to": "new@example.com", "reason": ""})
+    assert InvoiceMail.objects.count() == 1
+    response = client.post(
+        url("resend", document), {"to": "new@example.com", "reason": "moved desk"}, follow=True
+    )
+    mail = InvoiceMail.objects.get(sequence=1)
+    assert (mail.to, mail.requested_by, mail.state) == (["new@example.com"], "ada", MailState.QUEUED)
+    assert "Queued for new@example.com." in response.content.decode()
+    assert client.get(url("resend", document)).status_code == 405
+
+
+def test_a_revision_that_would_change_nothing_is_refused_on_the_page():
+    document = make_stored_document()
+    client = make_client("view_invoicedocument", "rerender_invoicedocument")
+    response = client.post(url("revise", document), {"reason": "again"}, follow=True)
+    assert "already says exactly this" in response.content.decode()
+    document.invoice.status = "void"
+    document.invoice.save()
+    client.post(url("revise", document), {"reason": "voided"})
+    assert InvoiceDocument.objects.get(revision=2).requested_by == "ada"
+
+
+def test_a_person_settles_a_mail_in_doubt():
+    document = make_stored_document()
+    InvoiceMail.objects.update(state=MailState.UNKNOWN)
+    client = make_client("view_invoicedocument", "resend_invoicemail")
+    assert "Did this mail go out?" in client.get(url("change", document)).content.decode()
+    settle = reverse("admin:invoices_invoicemail_settle", args=[document.mails.get().pk])
+    client.post(settle, {"verdict": "sent", "reason": "seen in the CRM"})
+    assert document.mails.get().state == MailState.SENT
+
+
+def test_a_document_that_does_not_exist_is_no_error(admin_client):
+    missing = reverse("admin:invoices_invoicedocument_change", args=[999])
+    assert admin_client.get(missing).status_code == 302
+    assert admin_client.get(reverse("admin:invoices_invoicedocument_pdf", args=[999])).status_code == 404

@@ -1,0 +1,198 @@
+"""The PDF itself: what it says, that it is the same every time, and that nothing gets in or out."""
+
+from __future__ import annotations
+
+import io
+from decimal import Decimal
+
+import pytest
+from pypdf import PdfReader
+
+from invoices.content import Party
+from invoices.rendering import assets, fonts, pdf
+from invoices.rendering.assets import AssetFetcher, ForeignAsset
+from invoices.rendering.pdf import RenderFailed, render_html, render_pdf
+from tests.invoices.samples import (
+    BUYER,
+    VARIANTS,
+    build_content,
+    build_line,
+    build_long,
+)
+
+
+def read_text(body: bytes) -> str:
+    """The text of all pages on one line, with plain blanks."""
+    text = "\n".join(page.extract_text() for page in PdfReader(io.BytesIO(body)).pages)
+    return " ".join(text.replace("\u00a0", " ").split())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_renders_to_the_same_bytes_twice(variant):
+    content = VARIANTS[variant]()
+    first = render_pdf(content)
+    assert first.body == render_pdf(content).body
+    assert first.pages == len(PdfReader(io.BytesIO(first.body)).pages)
+
+
+def test_an_open_invoice_says_what_stripe_says():
+    text = read_text(render_pdf(build_content()).body)
+    for expected in (
+        "NWA-0007", "November 1, 2026", "Northwind Advertising LLC", "$13,544.68", "Pay online", "Page 1 of 1",
+        "First 1,000,000", "Free", "Next 4,000,000 (1,000,001 to 5,000,000)", "$1.25", "per 1,000",
+        "Total ST impressions 7,345,678 $7,345.68", "Holiday campaign set-up and tagging",
+    ):  # fmt: skip
+        assert expected in text, expected
+    assert "Paid" not in text
+
+
+def test_twelve_lines_fit_one_page_of_letter_and_of_a4():
+    content = VARIANTS["twelve-lines"]()
+    assert len(content.lines) == 12
+    for size in ("Letter", "A4"):
+        assert render_pdf(content.model_copy(update={"page_size": size})).pages == 1
+
+
+def test_the_page_has_the_size_of_the_country():
+    def size(variant: str) -> tuple[int, int]:
+        box = PdfReader(io.BytesIO(render_pdf(VARIANTS[variant]()).body)).pages[0].mediabox
+        return round(box.width), round(box.height)
+
+    assert size("open") == (612, 792)
+    assert size("eur-german") == (595, 842)
+
+
+def test_german_money_and_dates():
+    text = read_text(render_pdf(VARIANTS["eur-german"]()).body)
+    for expected in (
+        "Rechnung",
+        "13.247,36 €",
+        "1,155 €",
+        "15. November 2026",
+        "Seite 1 von 1",
+        "Bankverbindung",
+    ):
+        assert expected in text, expected
+
+
+def test_yen_have_no_decimals_and_names_are_not_boxes():
+    text = read_text(render_pdf(VARIANTS["jpy-japanese"]()).body)
+    assert "株式会社みなと広告" in text
+    assert "773,518" in text
+    assert ".00" not in text
+    assert fonts.REPLACEMENT not in text
+
+
+def test_stamps_and_sums_follow_the_status():
+    paid = read_text(render_pdf(VARIANTS["paid"]()).body)
+    assert "PAID" in paid
+    assert "Amount due $0.00" in paid
+    assert "Pay online" not in paid
+    void = read_text(render_pdf(VARIANTS["void"]()).body)
+    assert "VOID" in void
+    assert "Please do not pay it" in void
+    zero = read_text(render_pdf(VARIANTS["zero"]()).body)
+    assert "PAID" not in zero
+    assert "no amount to pay" in zero
+
+
+def test_a_long_invoice_repeats_its_headers_on_every_page():
+    rendered = render_pdf(build_long(120))
+    pages = [page.extract_text() for page in PdfReader(io.BytesIO(rendered.body)).pages]
+    assert len(pages) > 3
+    for number, text in enumerate(pages, start=1):
+        assert f"Page {number} of {len(pages)}" in " ".join(text.split())
+    assert all("Description" in text for text in pages[:-1])
+
+
+def test_the_pay_link_points_to_stripes_page():
+    page = PdfReader(io.BytesIO(render_pdf(build_content()).body)).pages[0]
+    links = [note.get_object()["/A"]["/URI"] for note in page.annotations or []]
+    assert links == ["https://invoice.example.com/i/sample"]
+
+
+def test_the_metadata_names_the_document_and_dates_it_by_its_content():
+    info = PdfReader(io.BytesIO(render_pdf(build_content()).body)).metadata
+    assert info is not None
+    assert info.title == "Invoice NWA-0007"
+    assert info.author == "Lumenade Media, Inc."
+    assert str(info["/CreationDate"]) == "D:20261101010000Z"
+
+
+HOSTILE = [
+    '<script>alert(1)</script><img src="http://169.254.169.254/latest/meta-data/">',
+    '"><link rel="stylesheet" href="file:///etc/passwd"><style>@import url(https://evil.example.com/x.css)</style>',
+    "<iframe src='file:///etc/passwd'></iframe>{{ settings.SECRET_KEY }}{% debug %}",
+    "url(http://127.0.0.1:9/) ; background: url(file:///etc/shadow)",
+    "\u202egnp.ecilla\u202c \u2066bidi\u2069 \u200bzero\u200d width\ufeff",
+    "A" * 10_000,
+    "word " * 2_000,
+    "emoji \U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea and \u1f100 \u0e01\u0e33",
+    "null \x00 bell \x07 newline \n tab \t vertical \x0b",
+    "e\u0301\u0327\u0323" * 50,
+    "\ud800 lone surrogate".encode("utf-16", "surrogatepass").decode("utf-16", "replace"),
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_texts_stay_texts(text):
+    from invoices.content import clean_text
+
+    cleaned = clean_text(text)
+    content = build_content(
+        [build_line("managed", 100, description=cleaned, account_name=cleaned, account_id=7)],
+        buyer=Party(name=cleaned or "x", address=(cleaned, cleaned), email=cleaned, tax_ids=(cleaned,)),
+        number=cleaned[:60] or "x",
+    )
+    html = render_html(content)
+    assert "<script" not in html
+    assert "<iframe" not in html
+    assert html.count("<img") == 1
+    assert html.count("<style") == 0
+    assert not any(mark in html for mark in "\u202e\u2066\u200b\x00")
+    assert render_pdf(content).pages <= 3
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/", "https://example.com/x.png", "file:///etc/passwd", "ftp://example.com/x",
+        "https://assets.invalid/../manage.py", "https://assets.invalid/fonts/../../manage.py",
+        "https://assets.invalid.evil.example/logo.svg", "//example.com/x", "/etc/passwd", "assets/logo.svg",
+    ],
+)  # fmt: skip
+def test_nothing_but_our_own_assets_is_served(url):
+    fetcher = AssetFetcher()
+    with pytest.raises(ForeignAsset):
+        fetcher.fetch(url)
+    assert fetcher.refused == [url]
+
+
+def test_our_own_assets_are_served():
+    body = AssetFetcher().fetch(f"{assets.BASE_URL}assets/logo.svg").read()
+    assert body.startswith(b"<svg")
+
+
+def test_a_template_that_asks_for_more_fails_the_render(monkeypatch):
+    html = render_html(build_content()).replace(
+        "</body>", '<img src="http://127.0.0.1:9/x.png" alt="x"></body>'
+    )
+    monkeypatch.setattr(pdf, "render_html", lambda content: html)
+    with pytest.raises(RenderFailed, match="may not load"):
+        render_pdf(build_content())
+
+
+def test_a_missing_glyph_is_shown_as_a_box_and_not_dropped():
+    assert fonts.make_printable("Zoë \U0001f600 東京 Łódź") == f"Zoë {fonts.REPLACEMENT} 東京 Łódź"
+    assert fonts.make_printable("flag\ufe0f") == "flag"
+
+
+def test_large_amounts_have_room():
+    content = build_content([build_line("sub", unit_amount_decimal=Decimal(99_999_999_999))])
+    text = read_text(render_pdf(content).body)
+    assert text.count("$999,999,999.99") >= 4
+
+
+def test_the_buyers_name_is_printed_as_it_is():
+    content = build_content(buyer=BUYER.model_copy(update={"name": "O’Brien & Söhne <Test> GmbH"}))
+    assert "O’Brien & Söhne <Test> GmbH" in read_text(render_pdf(content).body)
