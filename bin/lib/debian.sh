@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 
 # WeasyPrint draws the invoices with Pango; a font to fall back on keeps it from stopping on an unknown glyph.
-PACKAGES_PDF=(libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz0b libharfbuzz-subset0 fonts-dejavu-core)
+PACKAGES_PDF=(libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz0b libharfbuzz-subset0 fonts-dejavu-core
+    fonts-ipaexfont-gothic fonts-droid-fallback)
 # mysqlclient has no binary package: it is built here.
 PACKAGES_BUILD=(gcc libc6-dev pkg-config libmariadb-dev)
 # The servers that the tests start for themselves, and the tools that look into PDFs.
