@@ -32,8 +32,8 @@ BASE_PROGRAMS = (
     *("paste", "readlink", "rm", "sed", "sha256sum", "sort", "tac", "tail", "tee", "timeout", "true"),
 )
 RUN_PACKAGES = (
-    "fonts-dejavu-core gcc libc6-dev libharfbuzz-subset0 libharfbuzz0b libmariadb-dev libpango-1.0-0 "
-    "libpangoft2-1.0-0 pkg-config python3-dev python3-venv"
+    "fonts-dejavu-core fonts-droid-fallback fonts-ipaexfont-gothic gcc libc6-dev libharfbuzz-subset0 "
+    "libharfbuzz0b libmariadb-dev libpango-1.0-0 libpangoft2-1.0-0 pkg-config python3-dev python3-venv"
 ).split()
 #: Answers like an interpreter of Debian's, and makes an environment whose pip and uv are stand-ins too.
 PYTHON = """
