@@ -30,6 +30,9 @@ app.autodiscover_tasks()
 app.conf.beat_schedule = {
     "sweep-inbox": {"task": "webhooks.sweep_inbox", "schedule": 60.0},
     "backfill-events": {"task": "webhooks.backfill_events", "schedule": crontab(minute="7")},
+    "prune-inbox": {"task": "webhooks.prune_inbox", "schedule": crontab(minute="40", hour="3")},
+    "sweep-mirror": {"task": "mirror.sweep", "schedule": 60.0},
+    "sweep-alerts": {"task": "alerts.sweep", "schedule": 60.0},
     "roll-up-usage": {"task": "metering.roll_up_usage", "schedule": crontab(minute="*/15")},
     "send-meter-events": {"task": "metering.send_meter_events", "schedule": crontab(minute="5", hour="2")},
     "sweep-invoices": {"task": "invoices.sweep_invoices", "schedule": crontab(minute="*/10")},

@@ -2,18 +2,68 @@
 
 from __future__ import annotations
 
-from django.db import connection
+import os
+from collections.abc import Iterator
+
+import structlog
+from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from billing_worker.alerts.selectors import count_open_alerts
+from billing_worker.webhooks.selectors import count_states, get_oldest_waiting
+
+log = structlog.get_logger(__name__)
 
 
+@require_safe
 def get_health(request: HttpRequest) -> JsonResponse:
-    """200 when this process answers and its database does too."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+    """200 when this process answers and its database does too, else 503."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        log.warning("health_check_failed", error=type(error).__name__)
+        return JsonResponse({"status": "unavailable", "database": "does not answer"}, status=503)
     return JsonResponse({"status": "ok"})
 
 
+class DatabaseCollector(Collector):
+    """What the tables say at the moment of asking: the same from every process, so it is never added up."""
+
+    def collect(self) -> Iterator[Metric]:
+        inbox = GaugeMetricFamily("billing_inbox_events", "Inbox rows by state.", labels=["state"])
+        for state, count in count_states().items():
+            inbox.add_metric([state], count)
+        yield inbox
+        now = timezone.now()
+        oldest = get_oldest_waiting(now=now)
+        waited = (now - oldest).total_seconds() if oldest else 0
+        yield GaugeMetricFamily(
+            "billing_inbox_oldest_seconds",
+            "Seconds that the longest waiting event has been due.",
+            value=waited,
+        )
+        alerts = GaugeMetricFamily("billing_alerts_open", "Open alerts by severity.", labels=["severity"])
+        for severity, count in count_open_alerts().items():
+            alerts.add_metric([severity], count)
+        yield alerts
+
+
+@require_safe
 def get_metrics(request: HttpRequest) -> HttpResponse:
-    """This process's counters in Prometheus's text format."""
-    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+    """Counters of every process (with `PROMETHEUS_MULTIPROC_DIR`) or of this one, and gauges from the database."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        counters = CollectorRegistry()
+        MultiProcessCollector(counters)  # type: ignore[no-untyped-call]
+    else:
+        counters = REGISTRY
+    tables = CollectorRegistry()
+    tables.register(DatabaseCollector())
+    text = generate_latest(counters) + generate_latest(tables)
+    return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)

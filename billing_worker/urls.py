@@ -9,6 +9,7 @@ from drf_spectacular.views import SpectacularAPIView
 from billing_worker.health import get_health, get_metrics
 
 urlpatterns = [
+    path("", include("billing_worker.webhooks.urls")),
     path("", include("metering.urls")),
     path("admin/", admin.site.urls),
     path("healthz", get_health, name="health"),

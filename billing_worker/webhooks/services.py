@@ -32,6 +32,8 @@ EVENTS_PER_KICK = 25
 LONGEST_BACKFILL = timedelta(days=30)
 #: Events younger than this may still be on their way by webhook: finding them first is no gap.
 GAP_AGE = timedelta(minutes=10)
+#: How long settled events are kept: well past the 30 days in which a backfill could bring them again.
+RETENTION = timedelta(days=90)
 _PAGE = 100
 
 
@@ -111,6 +113,21 @@ def backfill_events(*, since: datetime, now: datetime, types: Sequence[str] | No
         )
     log.info("events_backfilled", since=since.isoformat(), seen=seen, added=added)
     return seen, added
+
+
+def prune_inbox(*, now: datetime) -> int:
+    """Delete what was settled long ago (processed and ignored, never failed). Returns how many.
+
+    Later than Stripe forgets: an event that a backfill could bring again is still known here.
+    """
+    settled = InboxEvent.objects.filter(
+        state__in=[InboxState.PROCESSED, InboxState.IGNORED], received_at__lt=now - RETENTION
+    )
+    pruned = 0
+    while keys := list(settled.order_by("pk").values_list("pk", flat=True)[:1000]):
+        # In portions, each its own transaction: one long delete would hold up the deliveries.
+        pruned += InboxEvent.objects.filter(pk__in=keys).delete()[0]
+    return pruned
 
 
 def _store_missing(page: Sequence[Mapping[str, Any]], *, now: datetime) -> list[InboxEvent]:

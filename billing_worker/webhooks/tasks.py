@@ -86,3 +86,9 @@ def backfill_events() -> dict[str, int]:
     now = timezone.now()
     seen, added = services.backfill_events(since=now - _BACKFILL_WINDOW, now=now)
     return {"seen": seen, "added": added}
+
+
+@shared_task(name="webhooks.prune_inbox")
+def prune_inbox() -> int:
+    """Delete events that were settled months ago."""
+    return services.prune_inbox(now=timezone.now())
