@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import DateTimeField, F, Max, Min, Q, QuerySet, Value
-from django.db.models.functions import Coalesce, Greatest
+from django.db.models import DateTimeField, F, Min, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 
 from billing_worker.accounts.models import Account, TestClock
 from billing_worker.accounts.selectors import get_payer
@@ -173,22 +173,25 @@ def read_calls(events: QuerySet[MeterEvent]) -> list[EventCall]:
 
 
 def get_next_due_at(now: datetime) -> datetime | None:
-    """When the next waiting event can be tried (back-off over, lane free, as of now); None if none waits."""
+    """When it is worth looking again: `now` if an event can be tried at once, None if none waits.
+
+    Otherwise the first end of a back-off or of another sender's lease, which may turn out to be a little early.
+    """
     waiting = MeterEvent.objects.filter(
         state__in=[EventState.PENDING, EventState.UNRESOLVED], lane__isnull=False
-    )
-    due = waiting.exclude(_needs_person(now))
-    due = due.alias(customer_now=_customer_now(now)).filter(at__lte=F("customer_now"))
-    ready_at = Greatest(
-        Coalesce("next_attempt_at", Value(now, output_field=DateTimeField())),
-        Coalesce("lane__leased_until", Value(now, output_field=DateTimeField())),
-        output_field=DateTimeField(),
-    )
-    soonest: datetime | None = due.aggregate(at=Min(ready_at))["at"]
-    claimed: datetime | None = MeterEvent.objects.filter(state=EventState.SENDING).aggregate(
-        at=Max("lane__leased_until")
-    )["at"]
-    return min((moment for moment in (soonest, claimed) if moment is not None), default=None)
+    ).exclude(_needs_person(now))
+    waiting = waiting.alias(customer_now=_customer_now(now)).filter(at__lte=F("customer_now"))
+    in_back_off = Q(next_attempt_at__gt=now)
+    in_lease = Q(lane__leased_until__gte=now)
+    if waiting.exclude(in_back_off).exclude(in_lease).exists():
+        return now
+    moments = [
+        waiting.filter(in_back_off).aggregate(at=Min("next_attempt_at"))["at"],
+        waiting.filter(in_lease).aggregate(at=Min("lane__leased_until"))["at"],
+        MeterEvent.objects.filter(state=EventState.SENDING).aggregate(at=Min("lane__leased_until"))["at"],
+    ]
+    known: list[datetime] = [moment for moment in moments if moment is not None]
+    return min(known, default=None)
 
 
 def _needs_person(now: datetime) -> Q:
