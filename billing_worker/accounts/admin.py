@@ -26,6 +26,7 @@ from billing_worker.accounts.models import (
     ServiceKey,
     TestClock,
 )
+from billing_worker.accounts.search import FoldedSearch
 from billing_worker.accounts.selectors import get_billing_account
 from billing_worker.accounts.services import SCOPES, create_service_key, revoke_service_key
 from billing_worker.core.money import format_minor
@@ -75,7 +76,7 @@ class LeaseInline(ReadOnly, TabularInline):
 
 
 @admin.register(Account)
-class AccountAdmin(ReadOnly, ModelAdmin):
+class AccountAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     list_display: ClassVar = [
         "id",
         "name",
@@ -113,7 +114,7 @@ class AccountAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(BillingLease)
-class BillingLeaseAdmin(ReadOnly, ModelAdmin):
+class BillingLeaseAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     list_display: ClassVar = ["account", "period", "biller", "changed_at"]
     list_filter: ClassVar = ["biller", "period"]
     list_select_related: ClassVar = ["account"]
@@ -121,7 +122,7 @@ class BillingLeaseAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(ManagedJob)
-class ManagedJobAdmin(ReadOnly, ModelAdmin):
+class ManagedJobAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     list_display: ClassVar = ["id", "title", "account", "amount", "status", "completed_at"]
     list_filter: ClassVar = ["status", "currency"]
     list_select_related: ClassVar = ["account"]
@@ -133,13 +134,13 @@ class ManagedJobAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(TestClock)
-class TestClockAdmin(ReadOnly, ModelAdmin):
+class TestClockAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     list_display: ClassVar = ["stripe_test_clock_id", "name", "frozen_at", "is_ready"]
     search_fields: ClassVar = ["stripe_test_clock_id", "name"]
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(ReadOnly, ModelAdmin):
+class AuditEntryAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     list_display: ClassVar = ["at", "actor", "action", "subject_type", "subject_id", "reason"]
     list_filter: ClassVar = ["action", "subject_type"]
     search_fields: ClassVar = ["actor", "subject_id", "reason"]
@@ -157,7 +158,7 @@ class ServiceKeyForm(forms.ModelForm):
 
 
 @admin.register(ServiceKey)
-class ServiceKeyAdmin(ModelAdmin):
+class ServiceKeyAdmin(FoldedSearch, ModelAdmin):
     form = ServiceKeyForm
     list_display: ClassVar = ["name", "prefix", "scopes", "created", "created_by", "revoked"]
     list_filter: ClassVar = ["revoked"]
@@ -208,7 +209,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(BaseUserAdmin, ModelAdmin):
+class UserAdmin(FoldedSearch, BaseUserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm

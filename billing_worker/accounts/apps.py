@@ -8,5 +8,7 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from billing_worker.accounts.roles import connect_roles
+        from billing_worker.accounts.search import register_lower
 
         connect_roles()
+        register_lower()

@@ -9,10 +9,11 @@ from django.db.models import Model
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+from billing_worker.accounts.search import FoldedSearch
 from billing_worker.catalog.models import CatalogMeter, CatalogPrice, CatalogProduct
 
 
-class ReadOnlyAdmin(ModelAdmin):
+class ReadOnlyAdmin(FoldedSearch, ModelAdmin):
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 

@@ -71,13 +71,32 @@ def test_an_account_s_page_shows_its_terms_and_offers_no_change(account):
     assert 'name="_save"' not in text
 
 
-def test_accounts_are_found_by_name_and_nothing_is_posted(account):
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("southmere", ["Southmere Ltd"]),
+        ("LTD south", ["Southmere Ltd"]),
+        ("MERE", ["Northmere & Daughters", "Southmere Ltd"]),
+        ("mere nobody", []),
+        ("50%", []),
+        ("_", ["Northmere & Daughters"]),
+    ],
+)
+def test_accounts_are_found_whatever_the_case(account, words, found):
+    listing = log_in("ops").get(reverse("admin:accounts_account_changelist"), {"q": words})
+    assert [row.name for row in listing.context["cl"].queryset.order_by("name")] == found
+
+
+def test_accounts_are_found_by_id_and_customer(account):
     client = log_in("ops")
-    found = client.get(reverse("admin:accounts_account_changelist"), {"q": "southmere"})
-    assert "Southmere Ltd" in found.content.decode()
-    assert "Northmere &amp; Daughters</a>" not in found.content.decode()
+    for words in (str(account.parent_id), account.parent.stripe_customer_id.upper()):
+        listing = client.get(reverse("admin:accounts_account_changelist"), {"q": words})
+        assert list(listing.context["cl"].queryset) == [account.parent]
+
+
+def test_nothing_is_changed_by_hand(account):
     change = reverse("admin:accounts_account_change", args=[account.pk])
-    assert client.post(change, {"name": "Renamed"}).status_code == 403
+    assert log_in("ops").post(change, {"name": "Renamed"}).status_code == 403
 
 
 def test_the_audit_trail_can_not_be_changed_even_by_a_superuser(account):

@@ -47,7 +47,7 @@ def copy_tables(database: Path) -> None:
     source = sqlite3.connect(database)
     with connections["legacy"].cursor() as cursor:
         for model in LEGACY_MODELS:
-            names = ", ".join(field.column for field in model._meta.concrete_fields)
+            names = ", ".join(str(field.column) for field in model._meta.concrete_fields)
             marks = ", ".join("%s" for _ in model._meta.concrete_fields)
             rows = source.execute(f"SELECT {names} FROM {model._meta.db_table}").fetchall()
             cursor.executemany(f"INSERT INTO {model._meta.db_table} ({names}) VALUES ({marks})", rows)
