@@ -41,7 +41,7 @@ lock: setup-dev ## Choose versions anew for what pyproject.toml asks; UPGRADE=1 
 	bin/lock $(if $(UPGRADE),--upgrade)
 
 screenshots: setup-dev ## Make the README's pictures anew
-	$(PYTHON) -m pytest -m screenshots --update-screenshots tests
+	$(PYTHON) -m pytest -m screenshots --screenshots docs/images tests
 
 bench: setup-dev ## Measure speed; prints figures, judges nothing
 	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(PYTHON) -m tests.bench.$$(basename $$bench .py) || exit; done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -26,7 +27,23 @@ MARKS_BY_FIXTURE = {
     "s3_server": "s3",
     "browser": "browser",
     "make_installation": "journey",
+    "screenshot_folder": "screenshots",
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--screenshots", metavar="FOLDER", help="keep the README's pictures here (make screenshots)"
+    )
+
+
+@pytest.fixture
+def screenshot_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where a test marked `screenshots` puts its pictures: thrown away unless `--screenshots` names a folder."""
+    named = request.config.getoption("--screenshots")
+    folder = Path(named) if named else tmp_path / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
