@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import dj_database_url
 
@@ -37,6 +38,9 @@ def build_databases(env: Environment) -> dict[str, dict[str, Any]]:
     theirs = _build_database(
         env.legacy_database_url, sqlite=LEGACY_SQLITE_OPTIONS, mysql=LEGACY_MYSQL_OPTIONS
     )
+    if theirs["ENGINE"].endswith("sqlite3"):
+        # Opened by SQLite itself for reading: a wrong path is an error, not a new empty file.
+        theirs["NAME"] = f"file:{quote(str(theirs['NAME']))}?mode=ro"
     return {"default": ours, "legacy": {**theirs, "TEST": {"MIGRATE": False}}}
 
 

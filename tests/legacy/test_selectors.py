@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 from django.core.management import call_command
 from django.db import connections
-from django.db.utils import OperationalError
+from django.db.utils import ConnectionHandler, OperationalError
 
 from billing_worker.core.periods import Period
+from billing_worker.env import Environment
 from billing_worker.legacy.models import LEGACY_MODELS, LegacyAccount
 from billing_worker.legacy.router import LegacyIsReadOnly, LegacyRouter
 from billing_worker.legacy.selectors import LegacyUnavailable, get_bills, get_customers
+from billing_worker.settings.databases import build_databases
 from tests.legacy.tables import add_account, add_fee, add_invoice, add_job, add_line, add_tiers
 
 pytestmark = pytest.mark.django_db(databases=["default", "legacy"])
@@ -77,3 +80,17 @@ def test_the_router_refuses_writes_and_migrations():
 def test_no_migration_would_ever_touch_the_old_tables():
     assert all(model._meta.managed is False for model in LEGACY_MODELS)
     call_command("makemigrations", "--check", "--dry-run", "accounts", "catalog", verbosity=0)
+
+
+def test_a_wrong_path_is_an_error_and_makes_no_file(tmp_path, django_db_blocker):
+    missing = tmp_path / "a folder" / "legacy.sqlite3"
+    missing.parent.mkdir()
+    env = Environment.model_validate({"LEGACY_DATABASE_URL": f"sqlite:///{missing}"})
+    connection = ConnectionHandler({"default": {}, "legacy": build_databases(env)["legacy"]})["legacy"]
+    with django_db_blocker.unblock(), pytest.raises(OperationalError, match="unable to open"):
+        connection.ensure_connection()
+    assert not missing.exists()
+
+    missing.touch()
+    with django_db_blocker.unblock(), closing(connection):
+        connection.ensure_connection()
