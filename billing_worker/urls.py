@@ -11,6 +11,7 @@ from billing_worker.health import get_health, get_metrics
 urlpatterns = [
     path("", include("billing_worker.webhooks.urls")),
     path("", include("metering.urls")),
+    path("invoices/", include("invoices.urls")),
     path("admin/", admin.site.urls),
     path("healthz", get_health, name="health"),
     path("metrics", get_metrics, name="metrics"),

@@ -98,6 +98,9 @@ class InvoiceMail(models.Model):
     to = models.JSONField(default=list, help_text="Addresses.")
     cc = models.JSONField(default=list, help_text="Addresses.")
     bcc = models.JSONField(default=list, help_text="Addresses.")
+    recipients = models.JSONField(
+        default=dict, help_text="What the mail service said of each address: {address: {state, at, detail}}."
+    )
     subject = models.CharField(max_length=300)
     reason = models.CharField(max_length=200, blank=True, help_text="Why it was sent again.")
     requested_by = models.CharField(max_length=150, blank=True)

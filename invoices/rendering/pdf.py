@@ -15,6 +15,7 @@ from functools import cache
 from string import Template
 from typing import Any, Final
 
+import segno
 from django.template.loader import get_template
 from weasyprint import CSS, HTML
 from weasyprint.text.fonts import FontConfiguration
@@ -80,13 +81,20 @@ def render_pdf(content: InvoiceContent) -> RenderedPdf:
 def render_html(content: InvoiceContent) -> str:
     """The document as WeasyPrint reads it; every text in it is escaped."""
     brand = get_brand()
+    page = build_page(content)
     return get_template("invoices/pdf/invoice.html").render(
         {
-            "page": build_page(content),
+            "page": page,
             "logo_url": f"{BASE_URL}assets/{brand.logo}",
+            "qr_url": _draw_qr(page.pay_url) if page.pay_url else "",
             "remittance": brand.remittance,
         }
     )
+
+
+def _draw_qr(url: str) -> str:
+    """The pay link as a QR code, in a `data:` address. A fixed mask saves trying all eight; readers take any."""
+    return str(segno.make_qr(url, error="m", mask=3).png_data_uri(scale=4, border=0))
 
 
 @cache

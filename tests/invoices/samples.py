@@ -112,7 +112,7 @@ def build_content(lines: list[ContentLine] | None = None, **changes: Any) -> Inv
         "amount_due_minor": due,
         "amount_paid_minor": paid,
         "amount_remaining_minor": due - paid,
-        "hosted_invoice_url": "https://invoice.example.com/i/sample",
+        "hosted_invoice_url": "https://invoice.stripe.example.com/i/acct_1Example/live_YWNjdF8xRXhhbXBsZSxfUVhhbXBsZQ0200sample",
         "locale": "en_US",
         "page_size": "Letter",
         "lines": tuple(lines),
