@@ -86,9 +86,7 @@ def get_bills(
             invoices = invoices.exclude(status="void")
         found = list(invoices)
         lines: defaultdict[int, list[LegacyInvoiceLine]] = defaultdict(list)
-        for line in LegacyInvoiceLine.objects.filter(
-            inv_id__in=invoices.order_by().values("inv_id")
-        ):
+        for line in LegacyInvoiceLine.objects.filter(inv_id__in=invoices.order_by().values("inv_id")):
             lines[line.inv_id].append(line)
     return [LegacyBill(invoice=invoice, lines=tuple(lines[invoice.inv_id])) for invoice in found]
 
