@@ -71,7 +71,7 @@ def _check_meters(scene: Scene) -> None:
     meters = {meter.usage_type: meter.stripe_meter_id for meter in CatalogMeter.objects.all()}
     at_stripe = {
         key: sum(
-            summary.aggregated_value
+            summary.value
             for summary in gateway.list_meter_event_summaries(
                 meter=meters[key[1]], customer=key[0], start_at=period.start_at, end_at=period.end_at
             )
@@ -90,7 +90,7 @@ def _check_meters(scene: Scene) -> None:
 def _check_webhooks(scene: Scene) -> None:
     from billing_worker.webhooks.models import InboxEvent
 
-    pending = _wait_for_deliveries(scene)
+    pending = wait_for_deliveries(scene, timeout=20)
     scene.tell.check("Webhooks that the sandbox could not deliver", expected=0, found=pending)
     states = Counter(InboxEvent.objects.values_list("state", flat=True))
     scene.tell.check(
@@ -98,7 +98,8 @@ def _check_webhooks(scene: Scene) -> None:
     )
 
 
-def _wait_for_deliveries(scene: Scene, timeout: float = 20) -> int:
+def wait_for_deliveries(scene: Scene, *, timeout: float) -> int:
+    """How many webhooks are still to be delivered, after waiting for none at most `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         answer = requests.get(

@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-FOLDER = ROOT / "var" / "demo"
-LOCK = ROOT / "var" / "demo.lock"
+#: Everything the demo makes is in here; `DEMO_FOLDER` puts it elsewhere.
+FOLDER = Path(os.environ.get("DEMO_FOLDER") or ROOT / "var" / "demo").resolve()
+LOCK = FOLDER.with_name(f"{FOLDER.name}.lock")
 COMPLETE = FOLDER / "complete.json"
 
 

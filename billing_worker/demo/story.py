@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import time
@@ -101,9 +102,9 @@ def _tell_story(scene: Scene) -> None:
         ("Provision their customers and subscriptions", _provision),
         ("Start the dual run", _start_dual_run),
         (f"Post the daily usage of {period}", _post_usage),
-        ("Roll it up into meter events", lambda scene: _last_line(_manage("roll_up_usage", period=period))),
+        ("Roll it up into meter events", lambda scene: _first_line(_manage("roll_up_usage", period=period))),
         ("Move the clocks to the last evening", lambda scene: _advance(scene, hours=-0.5)),
-        ("Send the meter events", lambda scene: _last_line(_manage("send_meter_events"))),
+        ("Send the meter events", lambda scene: _first_line(_manage("send_meter_events"))),
         (
             "Put the managed jobs on the bill",
             lambda scene: _last_line(_manage("bill_managed_jobs", period=period)),
@@ -140,10 +141,15 @@ def _generate_legacy(scene: Scene) -> str:
 def _start_django(env: dict[str, str]) -> None:
     """This process becomes one more operator's shell: the same settings as web and worker."""
     os.environ.clear()
-    os.environ.update({**env, "LOG_LEVEL": "WARNING"})
+    os.environ.update(env)
     import django
 
     django.setup()
+    # What web and worker would log goes beside their logs; the terminal is for the story.
+    log = (FOLDER / "logs" / "story.log").open("a", encoding="utf-8")
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(log)
 
 
 def _manage(command: str, *arguments: str, **options: Any) -> str:
@@ -163,8 +169,16 @@ def _manage(command: str, *arguments: str, **options: Any) -> str:
 
 
 def _last_line(text: str) -> str:
+    return _pick_line(text, -1)
+
+
+def _first_line(text: str) -> str:
+    return _pick_line(text, 0)
+
+
+def _pick_line(text: str, index: int) -> str:
     lines = text.strip().splitlines()
-    return lines[-1].strip()[:100] if lines else "done"
+    return lines[index].strip()[:100] if lines else "done"
 
 
 def _create_people(scene: Scene) -> str:
@@ -180,10 +194,9 @@ def _create_people(scene: Scene) -> str:
 
 
 def _form_cohorts(scene: Scene) -> str:
-    return "; ".join(
-        _last_line(_manage("create_cohort", name, "--from-file", str(FOLDER / "cohorts.json")))
-        for name in COHORTS
-    )
+    for name in COHORTS:
+        _manage("create_cohort", name, "--from-file", str(FOLDER / "cohorts.json"))
+    return ", ".join(COHORTS)
 
 
 def _provision(scene: Scene) -> str:
@@ -236,6 +249,16 @@ def _advance(scene: Scene, *, hours: float) -> str:
 
     instant = Period.parse(scene.place.period).end_at + timedelta(hours=hours)
     return _last_line(_manage("advance_test_clocks", "--to", instant.isoformat().replace("+00:00", "Z")))
+
+
+def _wait_until_settled(scene: Scene) -> str:
+    """First every webhook has to arrive, then everything that follows from them has to be done."""
+    left = findings.wait_for_deliveries(scene, timeout=120)
+    if left:
+        raise DemoError(
+            f"{left} webhooks did not arrive within two minutes: see {FOLDER / 'logs' / 'web.log'}"
+        )
+    return _last_line(_manage("wait_until_settled", timeout=180))
 
 
 def _run_legacy_month(scene: Scene) -> str:
