@@ -9,7 +9,7 @@ import pytest
 from billing_worker.accounts.models import AuditEntry, BillingLease
 from billing_worker.accounts.states import AccountStatus, Biller
 from billing_worker.core.errors import InvalidInput
-from cohorts.models import Cohort, CohortMember
+from cohorts.models import Cohort
 from cohorts.services import create_cohort, extend_leases, start_dual_run
 from cohorts.services.lifecycle import WrongCohortState
 from cohorts.states import CohortState
@@ -107,12 +107,12 @@ class TestDualRun:
         assert (
             BillingLease.objects.filter(period__in=["2026-12", "2027-01"], biller=Biller.STRIPE).count() == 4
         )
-        reason = AuditEntry.objects.filter(actor="task").first().reason
+        reason = AuditEntry.objects.filter(actor="task").values_list("reason", flat=True).first()
         assert reason == "cohort cohort-1 is billed by Stripe since 2026-10"
 
     def test_a_month_that_was_handed_back_stays_with_legacy(self, ready):
         start_dual_run(cohort_id=ready.pk, actor="ops", now=NOW)
-        account = CohortMember.objects.first().account
+        account = ready.members.earliest("pk").account
         BillingLeaseFactory.create(account=account, period="2026-12", biller=Biller.LEGACY)
         extend_leases(actor="task", now=datetime(2026, 12, 1, tzinfo=UTC))
         assert BillingLease.objects.get(account=account, period="2026-12").biller == Biller.LEGACY

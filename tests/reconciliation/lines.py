@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from billing_worker.core.rating import Tier
@@ -37,7 +38,7 @@ def ledger(
 def terms(
     *,
     fees: tuple[int, ...] = (),
-    tiers: dict[str, tuple[tuple[int | None, str], ...]] | None = None,
+    tiers: Mapping[str, Sequence[tuple[int | None, str]]] | None = None,
     jobs: tuple[JobTerms, ...] = (),
 ) -> PayerTerms:
     return PayerTerms(

@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,7 @@ def old_service(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def book(old_service: Path) -> Iterator[Path]:
+def book(old_service: Path) -> Path:
     """The month billed by Stripe as the plan says, from the accounts that were imported before legacy ran."""
     load_legacy(old_service / "legacy.sqlite3")
     call_command("import_accounts", verbosity=0, stdout=sys.stderr)
@@ -79,7 +78,7 @@ def load_legacy(path: Path) -> None:
     """Put the old service's rows where the application reads them."""
     with closing(sqlite3.connect(path)) as source, connections["legacy"].cursor() as cursor:
         for model in LEGACY_MODELS:
-            columns = [field.column for field in model._meta.concrete_fields]
+            columns = [str(field.column) for field in model._meta.concrete_fields]
             table, names = model._meta.db_table, ", ".join(columns)
             cursor.execute(f"DELETE FROM {table}")
             rows = source.execute(f"SELECT {names} FROM {table}").fetchall()
