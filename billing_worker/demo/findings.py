@@ -45,7 +45,7 @@ def _check_catalog(scene: Scene) -> None:
     from django.core.management import call_command
 
     try:
-        call_command("catalog_plan", "--check", stdout=io.StringIO())
+        call_command("catalog_plan", "--check", "--at", f"{scene.place.period}-01", stdout=io.StringIO())
         found = "nothing to change"
     except SystemExit:
         found = "changes"

@@ -131,6 +131,6 @@ def require_port(port: int, *, name: str) -> int:
             probe.bind(("127.0.0.1", port))
         except OSError:
             raise DemoError(
-                f"port {port} on 127.0.0.1 is in use: end what listens there, or choose another with {name}=PORT"
+                f"port {port} on 127.0.0.1 is in use: end what listens there, or choose another with {name}=..."
             ) from None
     return port

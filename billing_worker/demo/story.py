@@ -96,8 +96,8 @@ def _tell_story(scene: Scene) -> None:
     for name, act in (
         ("Create the people and a service key", _create_people),
         ("Import the accounts", lambda scene: _last_line(_manage("import_accounts"))),
-        ("Plan the catalog", lambda scene: _last_line(_manage("catalog_plan"))),
-        ("Apply the catalog", lambda scene: _last_line(_manage("catalog_apply"))),
+        ("Plan the catalog", lambda scene: _last_line(_manage("catalog_plan", "--at", f"{period}-01"))),
+        ("Apply the catalog", lambda scene: _last_line(_manage("catalog_apply", "--at", f"{period}-01"))),
         ("Form three cohorts", _form_cohorts),
         ("Provision their customers and subscriptions", _provision),
         ("Start the dual run", _start_dual_run),
