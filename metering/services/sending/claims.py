@@ -117,28 +117,45 @@ def doubt_stale_repeats(*, now: datetime) -> int:
     )
 
 
-def claim_events(*, now: datetime, limit: int, token: str, lease: timedelta) -> list[EventCall]:
-    """Claim the oldest sendable events, at most `limit`, in lanes that no other sender holds. Commits."""
-    candidates = list(select_sendable(now).order_by("at", "pk").values_list("pk", "lane_id")[:limit])
-    if not candidates:
+def claim_events(
+    *, now: datetime, limit: int, token: str, lease: timedelta, max_lanes: int = 32
+) -> list[EventCall]:
+    """Claim sendable events, at most `limit`, in the `max_lanes` free lanes that hold the oldest ones. Commits.
+
+    Not all lanes at once: the others are left to other senders.
+    """
+    waiting = select_sendable(now).order_by("at", "pk").values_list("lane_id", flat=True)[:limit]
+    wanted = list(dict.fromkeys(waiting))[:max_lanes]
+    if not wanted:
         return []
     with transaction.atomic():
-        lanes = lease_lanes({lane for _, lane in candidates if lane}, now=now, token=token, lease=lease)
-        ids = [pk for pk, lane in candidates if lane in lanes]
+        lanes = lease_lanes(wanted, now=now, token=token, lease=lease)
+        ready = _select_ready(now).filter(lane__in=lanes).order_by("at", "pk")
+        ids = list(ready.values_list("pk", flat=True)[:limit])
         MeterEvent.objects.filter(pk__in=ids, state=EventState.PENDING).update(
             state=EventState.SENDING, claim_token=token, claimed_at=now
         )
-    return read_calls(MeterEvent.objects.filter(pk__in=ids, state=EventState.SENDING, claim_token=token))
+        calls = read_calls(MeterEvent.objects.filter(pk__in=ids, state=EventState.SENDING, claim_token=token))
+        release_lanes(lanes - {call.lane_id for call in calls}, token=token)
+    return calls
+
+
+def _select_ready(now: datetime) -> QuerySet[MeterEvent]:
+    """Pending events that have a customer, whose back-off is over and whose time has come where the customer lives."""
+    pending = MeterEvent.objects.filter(state=EventState.PENDING, lane__isnull=False).filter(
+        Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now)
+    )
+    return pending.alias(customer_now=_customer_now(now)).filter(at__lte=F("customer_now"))
 
 
 def select_sendable(now: datetime) -> QuerySet[MeterEvent]:
-    """Pending events that have a customer and a free lane, whose back-off is over and whose time has come there."""
-    pending = (
-        MeterEvent.objects.filter(state=EventState.PENDING, lane__isnull=False)
-        .filter(Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now))
-        .filter(Q(lane__leased_until__isnull=True) | Q(lane__leased_until__lt=now))
-    )
-    return pending.alias(customer_now=_customer_now(now)).filter(at__lte=F("customer_now"))
+    """What a sender could claim now: ready, and in a lane that nobody holds."""
+    return _select_ready(now).filter(Q(lane__leased_until__isnull=True) | Q(lane__leased_until__lt=now))
+
+
+def release_lanes(lane_ids: Collection[int], *, token: str) -> None:
+    """Give lanes back that are still ours."""
+    SendingLane.objects.filter(pk__in=lane_ids, lease_token=token).update(lease_token="", leased_until=None)
 
 
 def lease_lanes(lane_ids: Collection[int], *, now: datetime, token: str, lease: timedelta) -> set[int]:

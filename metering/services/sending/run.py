@@ -41,6 +41,9 @@ log = structlog.get_logger(__name__)
 #: How long finished calls may wait for others to be settled with them.
 SETTLE_SECONDS = 0.1
 
+#: Lanes claimed for each thread: enough to keep it busy, few enough to leave some to other senders.
+LANES_PER_THREAD = 4
+
 Clock = Callable[[], datetime]
 
 
@@ -174,7 +177,13 @@ def _send(result: SendResult, port: MeterPort, options: SenderOptions, clock: Cl
     claimed_at = clock()
     deadline = time.monotonic() + options.seconds_to_start
     calls = retry_busy(
-        lambda: claim_events(now=claimed_at, limit=options.batch, token=token, lease=options.lease)
+        lambda: claim_events(
+            now=claimed_at,
+            limit=options.batch,
+            token=token,
+            lease=options.lease,
+            max_lanes=max(options.threads * LANES_PER_THREAD, 32),
+        )
     )
     if not calls:
         return

@@ -14,8 +14,9 @@ from django.db.models.functions import Coalesce
 from billing_worker.alerts.metrics import METER_EVENTS
 from billing_worker.alerts.services import raise_alert
 from billing_worker.alerts.states import AlertName
-from metering.models import MeterEvent, SendingLane
+from metering.models import MeterEvent
 from metering.services.sending.attempts import Outcome, OutcomeKind
+from metering.services.sending.claims import release_lanes
 from metering.services.sending.limits import compute_backoff
 from metering.states import EventState
 
@@ -42,7 +43,7 @@ def settle(outcomes: Sequence[Outcome], *, lane_ids: Collection[int], token: str
         groups[outcome.kind, outcome.reason].append(outcome)
     for (kind, reason), group in groups.items():
         _settle_group(kind, reason[:500], group, token, now)
-    SendingLane.objects.filter(pk__in=lane_ids, lease_token=token).update(lease_token="", leased_until=None)
+    release_lanes(lane_ids, token=token)
 
 
 def _settle_group(

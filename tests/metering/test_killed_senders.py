@@ -1,0 +1,94 @@
+"""Senders as processes on MariaDB, against a stand-in for Stripe that fails in every way, one of them killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.processes import PYTHON, ROOT
+
+pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.timeout(400)]
+#: 108 accounts with 31 days of three types: 10,044 events.
+ACCOUNTS = 108
+FAULTS = [
+    {"kind": "429", "probability": 0.03},
+    {"kind": "500_before", "probability": 0.01},
+    {"kind": "500_after", "probability": 0.01},
+    {"kind": "drop_before", "probability": 0.005},
+    {"kind": "drop_after", "probability": 0.005},
+    {"kind": "timeout_before", "probability": 0.0005, "seconds": 3},
+    {"kind": "timeout_after", "probability": 0.0005, "seconds": 3},
+]
+
+
+@pytest.fixture
+def environment(mariadb_server, sandbox_server):
+    sandbox_server.reset()
+    inherited = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "VAR_DIR")}
+    return {
+        **inherited,
+        "DJANGO_SETTINGS_MODULE": "tests.metering.process_settings",
+        "TEST_DATABASE_URL": mariadb_server.create_database("killed_senders"),
+        "TEST_STRIPE_URL": sandbox_server.url,
+    }
+
+
+def run(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [PYTHON, "-m", "tests.metering.fault_world", *arguments],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def start_sender(environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    command = [
+        "manage.py",
+        "send_meter_events",
+        "--until-drained",
+        "--patience",
+        "60",
+        "--lease-seconds",
+        "8",
+    ]
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [PYTHON, *command], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+
+
+def test_two_senders_and_a_killed_one_tell_everything_once(environment, sandbox_server, tmp_path):
+    assert run(environment, "prepare", str(ACCOUNTS)) == {"events": 10_044}
+    for fault in FAULTS:
+        sandbox_server.control(
+            "POST", "/_sandbox/faults", {"method": "POST", "path": "/v1/billing/meter_events", **fault}
+        )
+    logs = [tmp_path / f"sender-{number}.log" for number in range(3)]
+    senders = [start_sender(environment, log) for log in logs[:2]]
+    try:
+        time.sleep(6)
+        assert senders[0].poll() is None, logs[0].read_text()
+        senders[0].send_signal(signal.SIGKILL)
+        senders.append(start_sender(environment, logs[2]))
+        codes = [sender.wait(timeout=200) for sender in senders]
+    finally:
+        for sender in senders:
+            sender.kill()
+            sender.wait()
+
+    assert codes == [-signal.SIGKILL, 0, 0], "\n".join(log.read_text()[-2000:] for log in logs)
+    result = run(environment, "compare")
+    assert result["differences"] == []
+    assert result["states"] == {"sent": 10_044}
+    # Three times the sum over accounts and days of (31 n + d), n = 0..107, d = 1..31.
+    assert result["units"] == 3 * (31 * 31 * 5778 + 108 * 496)
+    assert result["repeated"] > 100
