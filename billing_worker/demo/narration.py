@@ -33,12 +33,20 @@ class Check:
     passed: bool
 
 
+def _make_console() -> Console:
+    """As wide as the terminal; where there is none, wide enough for the table."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    return console
+
+
 @dataclass(slots=True)
 class Narration:
     """Collects steps and checks, and shows them as they come."""
 
     total_steps: int
-    console: Console = field(default_factory=lambda: Console(highlight=False))
+    console: Console = field(default_factory=_make_console)
     steps: list[Step] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
 

@@ -19,7 +19,11 @@ from billing_worker.demo.narration import Narration
 from billing_worker.demo.place import FOLDER, DemoError, Place, find_free_port, make_place
 from billing_worker.demo.processes import Processes, run_program
 
-COHORTS: Final = ("cohort-1", "cohort-2", "cohort-3")
+COHORTS: Final = {
+    "cohort-1": "Flat subscription only",
+    "cohort-2": "Flat subscription and graduated usage",
+    "cohort-3": "Custom arrangements and managed services",
+}
 #: Cohort 3 is planted with differences, so its gate has to stay shut.
 CLEAN_COHORTS: Final = ("cohort-1", "cohort-2")
 PROVISIONING: Final = {
@@ -194,8 +198,10 @@ def _create_people(scene: Scene) -> str:
 
 
 def _form_cohorts(scene: Scene) -> str:
-    for name in COHORTS:
-        _manage("create_cohort", name, "--from-file", str(FOLDER / "cohorts.json"))
+    for name, description in COHORTS.items():
+        _manage(
+            "create_cohort", name, "--from-file", str(FOLDER / "cohorts.json"), "--description", description
+        )
     return ", ".join(COHORTS)
 
 
