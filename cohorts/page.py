@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
 HISTORY_SHOWN = 12
+#: How people read what the audit trail calls by its stable name.
+HISTORY_LABELS = {
+    "cohort.created": "Formed",
+    "cohort.provisioned": "Provisioned at Stripe",
+    "cohort.dual_run_started": "Dual run started",
+    "cohort.gate_opened": "Gate opened",
+    "cohort.signed_off": "Signed",
+    "cohort.evidence_voided": "Signatures voided",
+    "cohort.migrated": "Migrated",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,16 @@ class Signing:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryLine:
+    """Something that was done with the cohort."""
+
+    at: datetime
+    label: str
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CohortPage:
     """Everything on the page. `has_changed`: what was signed for is not what is found now."""
 
@@ -87,7 +107,7 @@ class CohortPage:
     drifting_count: int
     riding_count: int
     signing: Signing
-    history: tuple[AuditEntry, ...]
+    history: tuple[HistoryLine, ...]
     actions: tuple[str, ...]
     has_changed: bool
 
@@ -115,11 +135,17 @@ def build_cohort_page(*, cohort: Cohort, user: User | AnonymousUser, now: dateti
         drifting_count=sum(row.state == "drift" for row in rows),
         riding_count=sum(row.state == "rides" for row in rows),
         signing=_build_signing(cohort, user),
-        history=tuple(
-            AuditEntry.objects.filter(subject_type="cohort", subject_id=str(cohort.pk))[:HISTORY_SHOWN]
-        ),
+        history=_build_history(cohort),
         actions=_find_actions(cohort, user),
         has_changed=bool(signed_for_other),
+    )
+
+
+def _build_history(cohort: Cohort) -> tuple[HistoryLine, ...]:
+    entries = AuditEntry.objects.filter(subject_type="cohort", subject_id=str(cohort.pk))[:HISTORY_SHOWN]
+    return tuple(
+        HistoryLine(entry.at, HISTORY_LABELS.get(entry.action, entry.action), entry.actor, entry.reason)
+        for entry in entries
     )
 
 

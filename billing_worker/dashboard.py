@@ -1,0 +1,221 @@
+"""The console's index: where every cohort stands, and what needs a person today. Reads only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Count, Q, Sum
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+
+from billing_worker.accounts.models import AuditEntry
+from billing_worker.alerts.selectors import list_open_alerts
+from billing_worker.core.money import format_minor
+from billing_worker.core.periods import Period
+from billing_worker.mirror.models import StripeInvoiceLine
+from billing_worker.mirror.states import InvoiceStatus
+from billing_worker.webhooks.selectors import count_states
+from billing_worker.webhooks.states import InboxState
+from cohorts.models import Cohort
+from cohorts.states import SIGNATURES_NEEDED
+from invoices.models import InvoiceDocument, InvoiceMail
+from invoices.states import DocumentState, MailState
+from metering.selectors import count_events_by_state
+from metering.states import EventState
+from reconciliation.models import Drift, ReconciliationRun
+from reconciliation.states import DriftState, RunState
+
+ALERTS_SHOWN = 5
+HISTORY_SHOWN = 8
+BILLED = (InvoiceStatus.OPEN, InvoiceStatus.PAID, InvoiceStatus.UNCOLLECTIBLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One figure, or one for each currency, that leads to what it counts. `tone` is ok, bad, or nothing."""
+
+    title: str
+    amounts: tuple[str, ...]
+    detail: str
+    link: str
+    tone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CohortRow:
+    """A cohort at a glance."""
+
+    cohort: Cohort
+    accounts: int
+    open_drifts: int
+    is_reconciled: bool
+    signatures: int
+
+
+def build_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """What Unfold puts on the index for this person: only what the person may look at."""
+    period = _choose_period()
+    user = request.user
+    may_see = {
+        name: user.has_perm(permission)
+        for name, permission in (
+            ("cohorts", "cohorts.view_cohort"),
+            ("alerts", "alerts.view_alert"),
+            ("audit", "accounts.view_auditentry"),
+        )
+    }
+    return {
+        **context,
+        "title": "Overview",
+        "period": period,
+        "cards": list(_build_cards(period)) if may_see["cohorts"] else [],
+        "cohort_rows": _build_cohort_rows() if may_see["cohorts"] else [],
+        "signatures_needed": SIGNATURES_NEEDED,
+        "open_alerts": list(list_open_alerts()[:ALERTS_SHOWN]) if may_see["alerts"] else [],
+        "history": list(AuditEntry.objects.exclude(action="lease.biller_set")[:HISTORY_SHOWN])
+        if may_see["audit"]
+        else [],
+        "may_see": may_see,
+    }
+
+
+def get_environment_label(request: HttpRequest) -> list[str] | None:
+    """A badge in the header: whether money is real here."""
+    if not settings.ENV.STRIPE_SECRET_KEY:
+        return ["No Stripe key", "warning"]
+    return ["Live", "danger"] if settings.STRIPE_LIVE_MODE else ["Test mode", "info"]
+
+
+def count_open_drifts(request: HttpRequest) -> int | None:
+    """Badge of the sidebar; nothing instead of zero."""
+    return Drift.objects.filter(state=DriftState.OPEN).count() or None
+
+
+def count_alerts(request: HttpRequest) -> int | None:
+    """Badge of the sidebar; nothing instead of zero."""
+    return list_open_alerts().count() or None
+
+
+def _choose_period() -> Period:
+    """The last month that was reconciled, else the last complete one."""
+    newest = (
+        ReconciliationRun.objects.filter(state=RunState.FINISHED)
+        .order_by("-period")
+        .values_list("period", flat=True)
+        .first()
+    )
+    return Period.parse(newest) if newest else Period.of(timezone.now()).previous()
+
+
+def _build_cards(period: Period) -> Iterator[Card]:
+    yield _build_billed_card(period)
+    yield _build_delivery_card(period)
+    yield _build_usage_card(period)
+    open_drifts = Drift.objects.filter(state=DriftState.OPEN).count()
+    yield Card(
+        "Open drifts",
+        (f"{open_drifts:,}",),
+        "differences that nobody has taken on" if open_drifts else "no difference waits for anyone",
+        reverse("admin:reconciliation_drift_changelist") + "?state__exact=open",
+        "bad" if open_drifts else "ok",
+    )
+    states = count_states()
+    waiting, failed = states[InboxState.RECEIVED] + states[InboxState.PROCESSING], states[InboxState.FAILED]
+    yield Card(
+        "Stripe events",
+        (f"{sum(states.values()):,}",),
+        f"{waiting:,} waiting, {failed:,} failed",
+        reverse("admin:webhooks_inboxevent_changelist"),
+        "bad" if failed else "",
+    )
+
+
+def _build_billed_card(period: Period) -> Card:
+    lines = StripeInvoiceLine.objects.filter(
+        invoice__status__in=BILLED,
+        invoice__account__isnull=False,
+        period_start__gte=period.start_at,
+        period_start__lt=period.end_at,
+    )
+    sums = (
+        lines.order_by().values_list("currency").annotate(amount=Sum("amount_minor") - Sum("discount_minor"))
+    )
+    amounts = [format_minor(amount, currency) for currency, amount in sums.order_by("currency")]
+    accounts = lines.values("invoice__account").distinct().count()
+    return Card(
+        f"Billed by Stripe for {period}",
+        tuple(amounts) or ("nothing",),
+        f"service of {accounts:,} payers, before tax",
+        reverse("admin:mirror_stripeinvoice_changelist"),
+    )
+
+
+def _build_delivery_card(period: Period) -> Card:
+    documents = InvoiceDocument.objects.filter(period__gte=str(period))
+    stored = documents.filter(state=DocumentState.STORED).count()
+    stuck = documents.filter(state__in=[DocumentState.BLOCKED, DocumentState.FAILED]).count()
+    mails = Counter(
+        dict(
+            InvoiceMail.objects.filter(document__period__gte=str(period))
+            .order_by()
+            .values_list("state")
+            .annotate(count=Count("pk"))
+        )
+    )
+    sent = mails[MailState.SENT] + mails[MailState.DELIVERED]
+    stuck += sum(mails[state] for state in (MailState.UNKNOWN, MailState.FAILED, MailState.BOUNCED))
+    return Card(
+        "Invoice PDFs",
+        (f"{stored:,}",),
+        f"{sent:,} mailed, {stuck:,} stuck",
+        reverse("admin:invoices_invoicedocument_changelist"),
+        "bad" if stuck else "",
+    )
+
+
+def _build_usage_card(period: Period) -> Card:
+    events = Counter(count_events_by_state(period))
+    refused = events[EventState.REJECTED] + events[EventState.EXPIRED]
+    waiting = sum(events[state] for state in (EventState.PENDING, EventState.SENDING, EventState.UNRESOLVED))
+    return Card(
+        f"Meter events for {period}",
+        (f"{events[EventState.SENT]:,}",),
+        f"sent; {waiting:,} waiting, {refused:,} refused or too old",
+        reverse("admin:metering_meterevent_changelist") + f"?period={period}",
+        "bad" if refused else "",
+    )
+
+
+def _build_cohort_rows() -> list[CohortRow]:
+    reconciled = set(
+        ReconciliationRun.objects.filter(state=RunState.FINISHED).values_list("scope", "period").distinct()
+    )
+    cohorts = Cohort.objects.annotate(member_count=Count("members")).prefetch_related("sign_offs")
+    rows = []
+    for cohort in cohorts:
+        drifts = Drift.objects.filter(
+            ~Q(state=DriftState.RESOLVED),
+            period=cohort.dual_run_period,
+            account__cohort_member__cohort=cohort,
+        )
+        signatures = sum(
+            sign.voided_at is None and sign.evidence_hash == cohort.evidence_hash
+            for sign in cohort.sign_offs.all()
+        )
+        rows.append(
+            CohortRow(
+                cohort=cohort,
+                accounts=cohort.member_count,
+                open_drifts=drifts.count(),
+                is_reconciled=bool(
+                    {(cohort.name, cohort.dual_run_period), ("", cohort.dual_run_period)} & reconciled
+                ),
+                signatures=signatures,
+            )
+        )
+    return rows
