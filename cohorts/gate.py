@@ -128,7 +128,9 @@ def _check_leases(scene: _Scene) -> GateCheck:
 def _check_usage(scene: _Scene) -> GateCheck:
     left = count_unsettled_usage(scene.period, account_ids=scene.member_ids)
     detail = (
-        "all usage of the period is with Stripe" if not left else f"{left} usage figures are not with Stripe"
+        "all usage of the period is with Stripe"
+        if not left
+        else f"not with Stripe yet: {_count(left, 'usage figure')}"
     )
     return GateCheck("Usage is all sent", left == 0, detail)
 
@@ -136,7 +138,9 @@ def _check_usage(scene: _Scene) -> GateCheck:
 def _check_documents(scene: _Scene) -> GateCheck:
     left = count_undelivered(account_ids=scene.payer_ids)
     detail = (
-        "every invoice was rendered, stored and mailed" if not left else f"{left} invoices are not delivered"
+        "every invoice was rendered, stored and mailed"
+        if not left
+        else f"not delivered: {_count(left, 'invoice')}"
     )
     return GateCheck("Invoices are delivered", left == 0, detail)
 
@@ -157,10 +161,14 @@ def _check_reconciled(scene: _Scene) -> GateCheck:
             f"{format_minor(drift.difference_minor, drift.currency)}"
             for drift in drifts[:5]
         )
-        return GateCheck(name, False, f"{len(drifts)} drifts: {listed}")
+        return GateCheck(name, False, f"{_count(len(drifts), 'drift')}: {listed}")
     return GateCheck(
         name, True, f"run {scene.found.run_id}: {len(scene.found.results)} accounts, not one cent apart"
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 CHECKS: Final[tuple[Callable[[_Scene], GateCheck], ...]] = (

@@ -63,9 +63,9 @@ def test_a_cohort_without_a_period_has_no_gate():
 def test_one_cent_of_drift_keeps_it_shut():
     cohort = make_cohort(Month("Tern & Co", 14900, 14901))
     assert failed(look(cohort)) == {
-        "Zero drift": f"1 drifts: {Drift.objects.get().account_id} flat fee differs 0.01 USD"
+        "Zero drift": f"1 drift: {Drift.objects.get().account_id} flat fee differs 0.01 USD"
     }
-    with pytest.raises(GateClosed, match=r"Zero drift: 1 drifts"):
+    with pytest.raises(GateClosed, match=r"Zero drift: 1 drift"):
         open_gate(cohort_id=cohort.pk, actor="test", now=NOW)
     cohort.refresh_from_db()
     assert (cohort.state, cohort.evidence_hash) == (CohortState.DUAL_RUN, "")
@@ -111,14 +111,14 @@ def test_usage_that_is_not_with_stripe():
         feed=feed, bucket_date=date(2026, 10, 5), usage_type="ST", revision=0, quantity=10, delta=10,
         author="test", received_at=NOW,
     )  # fmt: skip
-    assert failed(look(cohort)) == {"Usage is all sent": "1 usage figures are not with Stripe"}
+    assert failed(look(cohort)) == {"Usage is all sent": "not with Stripe yet: 1 usage figure"}
 
 
 @pytest.mark.parametrize("state", ["queued", "unknown", "failed"])
 def test_an_invoice_that_was_not_mailed(state):
     cohort = make_cohort()
     InvoiceMail.objects.filter(pk=InvoiceMail.objects.earliest("pk").pk).update(state=state, sent_at=None)
-    assert failed(look(cohort)) == {"Invoices are delivered": "1 invoices are not delivered"}
+    assert failed(look(cohort)) == {"Invoices are delivered": "not delivered: 1 invoice"}
 
 
 @pytest.mark.parametrize("state", [CohortState.DRAFT, CohortState.READY, CohortState.MIGRATED])

@@ -1,0 +1,1 @@
+from tests.legacy.fixtures import legacy_tables as legacy_tables
