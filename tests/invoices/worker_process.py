@@ -1,0 +1,120 @@
+"""A worker of its own for the test that kills workers: `python -m tests.invoices.worker_process prepare|work`.
+
+`prepare` lays accounts and a catalog and takes in every event twice, shuffled. `work` does what a Celery worker and its
+beat do (the inbox, the sweeper's finds, renders, mails) until nothing is left. Both run under `tests.settings` with
+`TEST_DATABASE_URL`, and keep their files in `FILES_DIR`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+INVOICES = 300
+FILES = Path(os.environ.get("FILES_DIR", "/nonexistent"))
+#: Instead of minutes: what a killed worker holds is taken over while the test waits.
+STALE_AFTER = timedelta(seconds=5)
+
+
+def prepare() -> None:
+    import json
+
+    from django.utils import timezone
+
+    from billing_worker.catalog.models import CatalogProduct
+    from billing_worker.webhooks.services import receive_event
+    from tests.factories import CustomerAccountFactory
+    from tests.mirror.samples import NOVEMBER, make_event, make_invoice, make_line, make_paid_invoice
+
+    CatalogProduct.objects.create(kind="ST", name="ST impressions", stripe_product_id="prod_st")
+    events = []
+    for number in range(INVOICES):
+        CustomerAccountFactory.create(id=5000 + number, stripe_customer_id=f"cus_{number}")
+        changes = {
+            "id": f"in_{number}",
+            "number": f"KILL-{number:04d}",
+            "customer": f"cus_{number}",
+            "lines": [make_line(id=f"il_{number}")],
+        }
+        for rank, (type_, make) in enumerate(
+            [("invoice.finalized", make_invoice), ("invoice.paid", make_paid_invoice)]
+        ):
+            event = make_event(type_, make(**changes), id=f"evt_{number}_{rank}", created=NOVEMBER + rank)
+            events += [event | {"livemode": False}] * 2
+    random.Random(7).shuffle(events)
+    for event in events:
+        receive_event(payload=event, text=json.dumps(event), now=timezone.now())
+
+
+def work() -> None:
+    from django.utils import timezone
+
+    from billing_worker import gateway
+    from billing_worker.webhooks import selectors
+    from billing_worker.webhooks.tasks import drain_inbox
+    from invoices.models import InvoiceMail
+    from invoices.selectors import select_due_documents, select_due_mails
+    from invoices.services.documents import render_document
+    from invoices.services.mails import deliver_mail
+    from invoices.services.sweeping import sweep_invoices
+    from tests.mirror.samples import make_customer
+
+    setattr(selectors, "CLAIM_TIMEOUT", STALE_AFTER)  # noqa: B010 (a constant of theirs)
+    setattr(gateway, "read_payload", lambda *, kind, id: make_customer(id=id))  # noqa: B010
+    chance = random.Random(os.getpid())
+    while InvoiceMail.objects.filter(state="sent").count() < INVOICES or selectors.count_unsettled():
+        drain_inbox(seconds=0.5)
+        sweep_invoices(now=timezone.now(), stale_after=STALE_AFTER)
+        documents = list(select_due_documents(timezone.now()).values_list("pk", flat=True)[:20])
+        for document_id in chance.sample(documents, len(documents)):
+            render_document(document_id=document_id, now=timezone.now())
+        mails = list(select_due_mails(timezone.now()).values_list("pk", flat=True)[:40])
+        for mail_id in chance.sample(mails, len(mails)):
+            deliver_mail(mail_id=mail_id, now=timezone.now())
+        if not documents and not mails:
+            time.sleep(0.1)
+
+
+def make_backend() -> type:
+    """The embedded default's mail backend, which also notes every message that it has written."""
+    from django.core.mail import EmailMessage
+
+    from invoices.mail_backends import EmlFileBackend
+
+    class NotingBackend(EmlFileBackend):
+        def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+            count = super().send_messages(email_messages)
+            with (FILES / "sent.log").open("a") as log:
+                log.writelines(f"{message.extra_headers['Message-ID']}\n" for message in email_messages)
+            return count
+
+    return NotingBackend
+
+
+def _configure() -> None:
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+    import django
+    from django.conf import settings
+
+    storages: dict[str, Any] = settings.STORAGES
+    storages["invoices"] = {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(FILES / "invoices")},
+    }
+    settings.EMAIL_FILE_PATH = str(FILES / "mail")
+    settings.EMAIL_BACKEND = "tests.invoices.worker_process.Backend"
+    django.setup()
+    # Django looks the backend up by its name in this module, which runs as `__main__`.
+    sys.modules["tests.invoices.worker_process"] = sys.modules["__main__"]
+    globals()["Backend"] = make_backend()
+
+
+if __name__ == "__main__":
+    _configure()
+    {"prepare": prepare, "work": work}[sys.argv[1]]()
