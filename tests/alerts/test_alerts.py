@@ -15,6 +15,7 @@ from django.db import IntegrityError, transaction
 from pydantic import SecretStr
 
 from billing_worker.alerts import kicks, tasks
+from billing_worker.alerts.metrics import KICKS_LOST
 from billing_worker.alerts.models import Alert
 from billing_worker.alerts.selectors import count_open_alerts, list_unnotified_alerts
 from billing_worker.alerts.services import raise_alert, resolve_alert, resolve_alert_by_id
@@ -201,7 +202,7 @@ def test_a_broker_that_is_down_is_counted_not_raised(monkeypatch) -> None:
     def refuse(*args: Any, **options: Any) -> None:
         raise OperationalError("connection refused")
 
-    before = kicks.KICKS_LOST.labels(task="alerts.notify")._value.get()
+    before = KICKS_LOST.labels(task="alerts.notify")._value.get()
     monkeypatch.setattr(current_app, "send_task", refuse)
     assert not kicks.send_kick("alerts.notify", 1)
-    assert kicks.KICKS_LOST.labels(task="alerts.notify")._value.get() == before + 1
+    assert KICKS_LOST.labels(task="alerts.notify")._value.get() == before + 1

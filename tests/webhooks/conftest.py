@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.http import HttpResponse
@@ -40,13 +40,13 @@ def deliver(client: Client, kicks: list[Any], django_capture_on_commit_callbacks
         body = event if isinstance(event, bytes) else json.dumps(event).encode()
         signed = gateway.sign_payload(body=body, secret="whsec_tests", at=datetime.now(UTC))
         with django_capture_on_commit_callbacks(execute=True):
-            answer: HttpResponse = client.post(
+            answer = client.post(
                 "/webhook/stripe",
                 body,
                 content_type="application/json",
                 headers={"Stripe-Signature": signed if signature is None else signature, **headers},
             )
-        return answer
+        return cast(HttpResponse, answer)
 
     return post
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def count_refused(reason: str) -> float:
-    return WEBHOOKS_REFUSED.labels(reason=reason)._value.get()
+    return float(WEBHOOKS_REFUSED.labels(reason=reason)._value.get())
 
 
 def test_an_event_is_stored_before_it_is_acknowledged(deliver, kicks) -> None:

@@ -13,6 +13,7 @@ from billing_worker.alerts.models import Alert
 from billing_worker.alerts.states import AlertStatus
 from billing_worker.mirror import services as mirror
 from billing_worker.mirror.models import StripeInvoice
+from billing_worker.mirror.raw_copies import copy_object
 from billing_worker.webhooks import processing
 from billing_worker.webhooks.models import CustomerLock, InboxEvent
 from billing_worker.webhooks.processing import claim_event, process_event
@@ -71,7 +72,7 @@ def test_previous_attributes_reach_the_receiver(deliver, work, seen) -> None:
 
 
 def test_a_receiver_that_raises_undoes_the_others_and_is_tried_again(deliver, work, receivers) -> None:
-    attempts = []
+    attempts: list[str] = []
 
     @receives("invoice.finalized")
     def write(event: StripeEvent) -> None:
@@ -172,7 +173,6 @@ def test_a_worker_taken_for_dead_has_no_effects(deliver, seen, monkeypatch) -> N
     deliver(make_event("invoice.finalized", make_invoice()))
     pk = InboxEvent.objects.get(type="invoice.finalized").pk
     now = timezone.now()
-    copy_object = processing.copy_object
 
     def be_slow(*args, **kwargs):
         if len(stolen) == 0:
@@ -191,7 +191,6 @@ def test_a_late_error_does_not_undo_anothers_success(deliver, seen, monkeypatch)
     deliver(make_event("invoice.finalized", make_invoice()))
     pk = InboxEvent.objects.get(type="invoice.finalized").pk
     now = timezone.now()
-    copy_object = processing.copy_object
     calls: list[str] = []
 
     def fail_while_another_succeeds(*args, **kwargs):

@@ -160,9 +160,12 @@ def test_an_endpoint_is_registered_once_and_its_secret_shown(monkeypatch) -> Non
         secret="whsec_new",
     )
     monkeypatch.setattr(gateway, "list_webhook_endpoints", lambda: [endpoint] if made else [])
-    monkeypatch.setattr(
-        gateway, "create_webhook_endpoint", lambda **options: made.append(options) or endpoint
-    )
+
+    def create(**options: Any) -> gateway.WebhookEndpoint:
+        made.append(options)
+        return endpoint
+
+    monkeypatch.setattr(gateway, "create_webhook_endpoint", create)
     url = ("--url", endpoint.url)
     assert "STRIPE_WEBHOOK_SECRET=whsec_new" in run("register_webhook_endpoint", *url)
     assert {"invoice.finalized", "customer.subscription.deleted", "price.updated"} <= set(made[0]["events"])

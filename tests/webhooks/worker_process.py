@@ -52,15 +52,15 @@ def receive() -> None:
 
 
 def drain() -> None:
+    from billing_worker import gateway
     from billing_worker.accounts.audit import record_audit
-    from billing_worker.mirror import raw_copies
     from billing_worker.webhooks import selectors
     from billing_worker.webhooks.registry import StripeEvent, receives
     from billing_worker.webhooks.tasks import drain_inbox
     from tests.mirror.samples import make_customer
 
-    selectors.CLAIM_TIMEOUT = CLAIM_TIMEOUT
-    raw_copies.gateway.read_payload = lambda *, kind, id: make_customer(id=id)
+    setattr(selectors, "CLAIM_TIMEOUT", CLAIM_TIMEOUT)  # noqa: B010 - a constant for everyone else
+    setattr(gateway, "read_payload", lambda *, kind, id: make_customer(id=id))  # noqa: B010
 
     @receives("invoice.finalized", "invoice.paid")
     def write_effect(event: StripeEvent) -> None:
