@@ -1,14 +1,24 @@
-"""Usage and meter events to look at. Services are the only writers, so everything here is read-only."""
+"""Usage and meter events in the console. Services are the only writers; the actions call them with a reason."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.forms import ActionForm
+from unfold.widgets import UnfoldAdminTextInputWidget
 
+from billing_worker.core.errors import BillingError
 from metering.models import MeterEvent, SeamSetting, UsageFeed, UsageRecord
+from metering.services.decisions import give_up_events, mark_not_sent, mark_sent, retry_events
+
+DECIDE = "metering.decide_meterevent"
 
 
 class ReadOnly:
@@ -52,14 +62,66 @@ class UsageFeedAdmin(ReadOnly, ModelAdmin):
     inlines = (UsageRecordInline,)
 
 
+class ReasonForm(ActionForm):
+    """The action and why."""
+
+    reason = forms.CharField(
+        label="",
+        required=False,
+        max_length=400,
+        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "Why? Kept with the event."}),
+    )
+
+
 @admin.register(MeterEvent)
 class MeterEventAdmin(ReadOnly, ModelAdmin):
+    """The outbox. Who may decide about single events sees the actions; everybody sees the rows."""
+
     list_display = ("identifier", "account", "meter", "value", "at", "state", "attempts", "sent_at", "reason")
     list_filter = ("state", "period", "meter")
     search_fields = ("identifier", "account__name", "lane__customer")
     list_select_related = ("account", "lane")
     ordering = ("-at", "identifier")
     show_full_result_count = False
+    action_form = ReasonForm
+    actions = ("retry", "resolve_as_sent", "resolve_as_not_sent", "give_up")
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(DECIDE)
+
+    @admin.action(description="Retry (the cause is mended)", permissions=["decide"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[MeterEvent]) -> None:
+        self._decide(request, queryset, retry_events, "will be sent again")
+
+    @admin.action(description="Resolve: Stripe counted them", permissions=["decide"])
+    def resolve_as_sent(self, request: HttpRequest, queryset: QuerySet[MeterEvent]) -> None:
+        self._decide(request, queryset, mark_sent, "are marked sent")
+
+    @admin.action(description="Resolve: Stripe did not count them", permissions=["decide"])
+    def resolve_as_not_sent(self, request: HttpRequest, queryset: QuerySet[MeterEvent]) -> None:
+        self._decide(request, queryset, mark_not_sent, "will be sent again")
+
+    @admin.action(description="Give up: never bill them", permissions=["decide"])
+    def give_up(self, request: HttpRequest, queryset: QuerySet[MeterEvent]) -> None:
+        self._decide(request, queryset, give_up_events, "will never be billed")
+
+    def _decide(
+        self, request: HttpRequest, queryset: QuerySet[MeterEvent], service: Callable[..., int], done: str
+    ) -> None:
+        ids = list(queryset.values_list("pk", flat=True))
+        try:
+            count = service(
+                ids=ids,
+                actor=request.user.get_username(),
+                reason=request.POST.get("reason", ""),
+                now=timezone.now(),
+            )
+        except BillingError as error:
+            self.message_user(request, str(error), level=messages.ERROR)
+            return
+        left = f"; {len(ids) - count} are in a state that doesn't allow it" if count < len(ids) else ""
+        level = messages.SUCCESS if count else messages.WARNING
+        self.message_user(request, f"{count} meter events {done}{left}", level=level)
 
 
 @admin.register(SeamSetting)

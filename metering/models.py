@@ -141,6 +141,7 @@ class MeterEvent(models.Model):
 
     class Meta:
         ordering: ClassVar = ["at", "id"]
+        permissions: ClassVar = [("decide_meterevent", "Can retry, resolve or give up meter events")]
         constraints: ClassVar = [
             models.CheckConstraint(condition=~Q(value=0), name="meter_event_not_zero"),
             models.CheckConstraint(condition=Q(state__in=EventState.values), name="meter_event_state_known"),
