@@ -10,6 +10,9 @@ import json
 from decimal import Decimal
 from typing import IO, Any
 
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.parsers import JSONParser
 from rest_framework.response import Response
@@ -17,33 +20,77 @@ from rest_framework.response import Response
 from billing_worker.core.errors import BillingError, InvalidInput
 
 
+class PayloadTooLarge(exceptions.APIException):
+    """The body is larger than `DATA_UPLOAD_MAX_MEMORY_SIZE`: send it in parts."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "too_large"
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"the body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes: send it in parts"
+        )
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {repeated!r} stands twice in one object")
+    return found
+
+
 def loads_strict(text: str | bytes) -> Any:
-    """JSON with decimals as `Decimal`, and without NaN or Infinity.
+    """JSON with decimals as `Decimal`; no NaN or Infinity, no key twice in one object, no half of a character.
 
     Raises:
         ValueError: not JSON, or nested deeper than the parser can follow.
     """
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+        parsed = json.loads(
+            text,
+            parse_float=Decimal,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_refuse_repeated_keys,
+        )
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    escapes = b"\\ud" if isinstance(text, bytes) else "\\ud"
+    if escapes in text.lower():  # type: ignore[operator]
+        _refuse_lone_surrogates(parsed)
+    return parsed
+
+
+def _refuse_lone_surrogates(parsed: Any) -> None:
+    """JSON can escape half of a character; no database and no page can hold it."""
+    try:
+        json.dumps(parsed, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a lone surrogate is not text") from error
 
 
 class StrictJSONParser(JSONParser):
     """JSON as `loads_strict` reads it: no float ever touches a quantity or an amount."""
 
     def parse(self, stream: IO[Any], media_type: str | None = None, parser_context: Any = None) -> Any:
+        # Django's own limit covers `request.body` only; DRF hands over the stream.
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise PayloadTooLarge
         try:
-            return loads_strict(stream.read())
+            return loads_strict(body)
         except ValueError as error:
             raise exceptions.ParseError(f"the body is not valid JSON: {error}") from error
 
 
 def build_error(code: str, message: str, fields: object = None) -> dict[str, Any]:
+    """The one shape of a refusal."""
     error: dict[str, Any] = {"code": code, "message": message}
     if fields:
         error["fields"] = fields
@@ -51,7 +98,7 @@ def build_error(code: str, message: str, fields: object = None) -> dict[str, Any
 
 
 def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's exception handler: our errors and DRF's own in one shape; programming errors propagate."""
+    """DRF's exception handler: our errors, Django's and DRF's own in one shape; programming errors propagate."""
     if isinstance(exc, BillingError):
         fields = exc.fields if isinstance(exc, InvalidInput) else None
         return Response(build_error(exc.code, str(exc), fields), status=exc.http_status)
@@ -60,12 +107,14 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
             build_error("invalid_input", "some fields are not valid", exc.detail),
             status=status.HTTP_400_BAD_REQUEST,
         )
+    if isinstance(exc, Http404):
+        exc = exceptions.NotFound()
+    elif isinstance(exc, PermissionDenied):
+        exc = exceptions.PermissionDenied()
     # Here and not above: DRF's views load this module by name from the settings while they are being imported.
     from rest_framework.views import exception_handler
 
     response = exception_handler(exc, context)
     if response is not None and isinstance(exc, exceptions.APIException):
-        response.data = build_error(
-            str(exc.get_codes()) if isinstance(exc.detail, str) else exc.default_code, str(exc.detail)
-        )
+        response.data = build_error(str(exc.get_codes()), str(exc.detail))
     return response
