@@ -33,6 +33,7 @@ app.conf.beat_schedule = {
     "prune-inbox": {"task": "webhooks.prune_inbox", "schedule": crontab(minute="40", hour="3")},
     "sweep-mirror": {"task": "mirror.sweep", "schedule": 60.0},
     "sweep-alerts": {"task": "alerts.sweep", "schedule": 60.0},
+    "pull-usage": {"task": "metering.pull_usage", "schedule": crontab(minute="30", hour="1,7,13,19")},
     "roll-up-usage": {"task": "metering.roll_up_usage", "schedule": crontab(minute="*/15")},
     "send-meter-events": {"task": "metering.send_meter_events", "schedule": crontab(minute="5", hour="2")},
     "sweep-invoices": {"task": "invoices.sweep_invoices", "schedule": crontab(minute="*/10")},

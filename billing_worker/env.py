@@ -169,6 +169,9 @@ class Environment(BaseModel):
     USAGE_GRACE_MINUTES: int = Field(
         60, ge=0, description="Minutes after a day's end until its usage is rolled up."
     )
+    USAGE_OVERDUE_HOURS: int = Field(
+        12, ge=1, description="Hours after a day's end until a day that the warehouse lacks raises an alert."
+    )
 
     # -- operations --------------------------------------------------------------------------------------------------
     SLACK_WEBHOOK_URL: SecretStr | None = Field(

@@ -16,6 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing_worker.core.errors import BillingError
 from metering.models import MeterEvent, SeamSetting, UsageFeed, UsageRecord
+from metering.pulling.admin import UsagePullAdmin as UsagePullAdmin
 from metering.services.decisions import give_up_events, mark_not_sent, mark_sent, retry_events
 
 DECIDE = "metering.decide_meterevent"

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from billing_worker.accounts.models import Account
+from metering.pulling.models import UsagePull as UsagePull
 from metering.states import EventState, Granularity
 
 USAGE_TYPE_CHOICES = [("ST", "ST"), ("RM", "RM"), ("CV", "CV")]
