@@ -12,7 +12,7 @@ from billing_worker.accounts.roles import OUR_APPS, sync_roles
 from tests.legacy.tables import legacy_tables_open
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 Login = Callable[..., "Page"]
 PASSWORD = "a-long-enough-word"
@@ -34,7 +34,11 @@ def login(console: str, browser: Browser) -> Iterator[Login]:
 
     Keywords are those of Playwright's `new_context`. A script error or a failed request on any page fails the test.
     """
-    contexts, problems = [], []
+    contexts: list[BrowserContext] = []
+    problems: list[str] = []
+
+    def note(problem: str) -> None:
+        problems.append(problem)
 
     def log_in(username: str, **options: Any) -> Page:
         context = browser.new_context(
@@ -42,10 +46,10 @@ def login(console: str, browser: Browser) -> Iterator[Login]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
+        page.on("pageerror", lambda error: note(f"{page.url}: {error}"))
         page.on(
             "response",
-            lambda answer: answer.status >= 500 and problems.append(f"{answer.url}: {answer.status}"),
+            lambda answer: note(f"{answer.url}: {answer.status}") if answer.status >= 500 else None,
         )
         page.goto("/admin/login/")
         page.fill("input[name=username]", username)
