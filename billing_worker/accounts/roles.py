@@ -26,11 +26,13 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
         "cohorts.sign_off_cohort",
         "invoices.resend_invoicemail",
         "invoices.rerender_invoicedocument",
+        "metering.decide_meterevent",
         "reconciliation.accept_drift",
     ),
     FINANCE: (
         "cohorts.sign_off_cohort",
         "invoices.resend_invoicemail",
+        "metering.decide_meterevent",
         "reconciliation.accept_drift",
     ),
     ENGINEER: (
