@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from pypdf import PdfReader
@@ -196,3 +197,29 @@ def test_large_amounts_have_room():
 def test_the_buyers_name_is_printed_as_it_is():
     content = build_content(buyer=BUYER.model_copy(update={"name": "O’Brien & Söhne <Test> GmbH"}))
     assert "O’Brien & Söhne <Test> GmbH" in read_text(render_pdf(content).body)
+
+
+def test_screen_readers_find_language_title_tags_and_table_headers():
+    root: Any = PdfReader(io.BytesIO(render_pdf(VARIANTS["eur-german"]()).body)).root_object
+    assert root["/Lang"] == "de"
+    assert root["/MarkInfo"]["/Marked"]
+    assert root["/ViewerPreferences"]["/DisplayDocTitle"]
+    scopes: list[str] = []
+    figures: list[str] = []
+
+    def walk(element) -> None:
+        element = element.get_object()
+        if not hasattr(element, "get"):
+            return
+        if element.get("/S") == "/TH":
+            scopes.append(element["/A"]["/Scope"])
+        if element.get("/S") == "/Figure":
+            figures.append(str(element.get("/Alt")))
+        children = element.get("/K", [])
+        for child in children if isinstance(children, list) else [children]:
+            walk(child)
+
+    walk(root["/StructTreeRoot"])
+    assert scopes.count("/Column") == 4
+    assert scopes.count("/Row") == 8
+    assert figures == ["Lumenade Media, Inc.", "Zum Bezahlen scannen"]

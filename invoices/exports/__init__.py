@@ -1,0 +1,1 @@
+"""Invoices as files: the month for finance, and the old service's history for the archive."""
