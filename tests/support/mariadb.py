@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,6 +53,8 @@ class MariaDB:
             find_program("mariadbd", "mysqld", package="mariadb-server-core"),
             "--no-defaults",
             f"--datadir={folder / 'data'}",
+            # A starting server clears its temporary folder: in a shared one, of the others' tables too.
+            f"--tmpdir={folder / 'tmp'}",
             *([f"--user={getpass.getuser()}"] if os.geteuid() == 0 else []),
         ]
         self.server = ServerProcess(
@@ -75,9 +78,13 @@ class MariaDB:
         Raises:
             ServerDidNotStartError: with the end of the server's log.
         """
-        if not (self.folder / "data" / "mysql").exists():
-            self._make_data_folder()
-        self.server.start()
+        try:
+            if not (self.folder / "data" / "mysql").exists():
+                self._make_data_folder()
+            self.server.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         self.server.stop()
@@ -94,6 +101,7 @@ class MariaDB:
 
     def _make_data_folder(self) -> None:
         (self.folder / "data" / "mysql").mkdir(parents=True)
+        (self.folder / "tmp").mkdir(exist_ok=True)
         script = "USE mysql;\n" + "".join(
             (SHARE / name).read_text(encoding="utf-8") for name in SYSTEM_TABLES
         )
@@ -109,6 +117,7 @@ class MariaDB:
             check=False,
         )
         if made.returncode:
+            shutil.rmtree(self.folder / "data")
             raise ServerDidNotStartError(f"mariadbd cannot make its tables:\n{made.stderr.decode()[-2000:]}")
 
     def _answers(self) -> bool:
