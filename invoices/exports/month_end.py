@@ -1,6 +1,6 @@
 """A month's invoices for finance: one row for each, and what they add up to.
 
-An invoice belongs to the month that its period starts in, as everywhere in the console, so each is in exactly one export.
+An invoice belongs to the month that its period starts in, as everywhere in the console: it is in exactly one export.
 Its lines may bill other months (a flat fee is billed in advance): `for_period_minor` is the part for this one, and
 `get_service_month` adds up the month as reconciliation does, by the lines' own periods.
 """
@@ -27,6 +27,10 @@ FINAL_STATUSES: Final = (
     InvoiceStatus.VOID,
 )
 KINDS: Final[tuple[str, ...]] = tuple(LineKind.values)
+#: The amounts of a row beside its lines by kind, in the order of the columns.
+AMOUNTS: Final[tuple[str, ...]] = (
+    *("for_period", "other_periods", "discount", "tax", "total", "paid", "open", "credited", "unexplained"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +93,6 @@ class CurrencyTotals:
             self.lines_minor[kind] += row.lines_minor[kind]
         for name in AMOUNTS:
             self.amounts_minor[name] += getattr(row, f"{name}_minor")
-
-
-#: The amounts of a row beside its lines by kind, in the order of the columns.
-AMOUNTS: Final = (
-    *("for_period", "other_periods", "discount", "tax", "total", "paid", "open", "credited", "unexplained"),
-)
 
 
 def count_invoices(period: Period) -> int:
