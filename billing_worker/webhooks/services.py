@@ -26,7 +26,10 @@ from billing_worker.webhooks.states import InboxState
 
 log = structlog.get_logger(__name__)
 
-#: While events wait, one more worker is woken for each so many: a burst wakes several and does not flood the broker.
+#: Up to so many waiting events each one wakes a worker. Above the number of requests at once (processes x threads), so
+#: that of events which arrive together and all see each other at least one kicks.
+KICKS_FOR_EACH = 32
+#: Beyond that one more worker is woken for each so many: a burst wakes several and does not flood the broker.
 EVENTS_PER_KICK = 25
 #: What Stripe keeps. https://docs.stripe.com/api/events
 LONGEST_BACKFILL = timedelta(days=30)
@@ -174,9 +177,10 @@ def _insert(envelope: Envelope, *, text: str, now: datetime, source: str, taken:
 
 
 def _wake_worker(now: datetime) -> None:
-    """Kick for the first event that waits, and again each time so many more do.
+    """Kick for each of the first events that wait, then each time so many more do.
 
     A worker that is awake takes whatever is due before it rests, so a kick for each event would only cost the broker.
     """
-    if count_waiting(now=now) % EVENTS_PER_KICK == 1:
+    waiting = count_waiting(now=now)
+    if waiting <= KICKS_FOR_EACH or waiting % EVENTS_PER_KICK == 0:
         send_kick("webhooks.process_inbox")

@@ -6,11 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from billing_worker import gateway
 from billing_worker.alerts.models import Alert
 from billing_worker.alerts.states import AlertStatus
+from billing_worker.catalog.models import CatalogProduct
 from billing_worker.mirror import services as mirror
 from billing_worker.mirror.models import StripeInvoice
 from billing_worker.mirror.raw_copies import copy_object
@@ -19,6 +22,7 @@ from billing_worker.webhooks.models import CustomerLock, InboxEvent
 from billing_worker.webhooks.processing import claim_event, process_event
 from billing_worker.webhooks.registry import StripeEvent, receives
 from billing_worker.webhooks.states import CLAIM_TIMEOUT, MAX_ATTEMPTS, TRANSITIONS, InboxState
+from tests.factories import AccountFactory
 from tests.mirror.samples import NOVEMBER, make_customer, make_event, make_invoice, make_paid_invoice
 
 pytestmark = pytest.mark.django_db
@@ -270,3 +274,17 @@ def test_every_state_has_its_way_out() -> None:
 def test_only_types_that_the_inbox_takes_can_be_received() -> None:
     with pytest.raises(ValueError, match=r"'invoice\.finalised'"):
         receives("invoice.finalised")
+
+
+def test_an_event_costs_few_queries(deliver, work, seen) -> None:
+    AccountFactory.create(stripe_customer_id="cus_1")
+    CatalogProduct.objects.create(kind="ST", stripe_product_id="prod_st", name="ST")
+    deliver(make_event("invoice.finalized", make_invoice()))
+    work()
+    deliver(make_event("invoice.paid", make_paid_invoice(), created=NOVEMBER + 60))
+    row = InboxEvent.objects.get(type="invoice.paid")
+    with CaptureQueriesContext(connection) as queries:
+        assert process_event(inbox_id=row.pk, now=timezone.now()) == "processed"
+    statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
+    # Claim, its row, two for dj-stripe's copy, the lock twice, settle, projection twice, lines.
+    assert len(statements) <= 10, "\n".join(text[:90] for text in statements)

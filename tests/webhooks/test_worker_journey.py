@@ -1,0 +1,48 @@
+"""The way of an event through real processes: sandbox, gunicorn, the broker in a folder, Celery."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+import stripe
+
+from tests.support.installation import Installation
+from tests.support.processes import wait_until
+from tests.support.sandbox import SandboxServer
+
+CUSTOMERS = 60
+
+
+def test_a_burst_of_events_is_worked_off_by_the_worker(
+    sandbox_server: SandboxServer, make_installation: Callable[..., Installation]
+) -> None:
+    sandbox_server.reset()
+    installation = make_installation(stripe_url=sandbox_server.url)
+    client = stripe.StripeClient("sk_test_tests", base_addresses={"api": sandbox_server.url})
+    endpoint = client.v1.webhook_endpoints.create(
+        {"url": f"{installation.url}/webhook/stripe", "enabled_events": ["*"]}
+    )
+    installation.environment["STRIPE_WEBHOOK_SECRET"] = f"whsec_former,{endpoint.secret}"
+    installation.start_web()
+    worker = installation.start_worker()
+
+    for number in range(CUSTOMERS):
+        client.v1.customers.create({"name": f"Example {number}"})
+
+    def count(state: str) -> int:
+        with sqlite3.connect(installation.var / "db.sqlite3") as database:
+            query = "SELECT COUNT(*) FROM webhooks_inboxevent WHERE state = ?"
+            return int(database.execute(query, (state,)).fetchone()[0])
+
+    # No beat runs here: the kicks alone must do it.
+    wait_until(lambda: count("processed") == CUSTOMERS, seconds=90, what="all events processed")
+
+    worker.kill()
+    for number in range(5):
+        client.v1.customers.create({"name": f"Late {number}"})
+    wait_until(lambda: count("received") == 5, seconds=60, what="events waiting for a worker")
+    assert "5 processed" in installation.manage("process_inbox")
+    with sqlite3.connect(installation.var / "db.sqlite3") as database:
+        assert database.execute("SELECT COUNT(*) FROM djstripe_customer").fetchone() == (CUSTOMERS + 5,)
+        assert database.execute("SELECT COUNT(*) FROM djstripe_apikey").fetchone() == (0,)
