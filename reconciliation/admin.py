@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse_lazy
+from django.urls import reverse
 from django.utils import timezone
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
@@ -117,12 +118,12 @@ class DriftAdmin(ReadOnlyMixin, AmountsMixin, ModelAdmin):
     search_fields = ("account__name", "account__id", "explanation")
     list_select_related = ("account", "owner")
     fields = (
-        ("account", "period"), ("kind", "show_state"), ("show_cause", "owner"), "explanation",
+        ("account", "period"), ("kind", "state"), ("cause", "owner"), "explanation",
         ("legacy", "stripe", "difference"), "accepted_reason", ("first_run", "last_run"),
     )  # fmt: skip
-    readonly_fields = ("show_state", "show_cause", "legacy", "stripe", "difference")
+    readonly_fields = ("legacy", "stripe", "difference")
     inlines: ClassVar = [DriftEventInline]
-    actions_detail: ClassVar = ["take_on", "accept"]
+    actions_detail: ClassVar = ["accept"]
 
     @display(
         description="State",
@@ -136,39 +137,14 @@ class DriftAdmin(ReadOnlyMixin, AmountsMixin, ModelAdmin):
     def show_cause(self, drift: Drift) -> str:
         return drift.get_cause_display()
 
-    @action(description="I look into it", permissions=["accept"], url_path="take-on")
-    def take_on(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        get_object_or_404(Drift, pk=object_id)
-        try:
-            assign_drift(
-                drift_id=object_id,
-                owner=request.user,  # type: ignore[arg-type]
-                actor=request.user.get_username(),
-                now=timezone.now(),
-            )
-        except BillingError as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, "The drift is yours to look into.")
-        return redirect(reverse_lazy("admin:reconciliation_drift_change", args=[object_id]))
-
-    @action(description="Accept with a reason", permissions=["accept"], url_path="accept")
+    @action(description="Take on or accept", permissions=["accept"], url_path="accept")
     def accept(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        drift = get_object_or_404(Drift, pk=object_id)
-        form = AcceptDriftForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
-            try:
-                accept_drift(
-                    drift_id=drift.pk,
-                    user=request.user,  # type: ignore[arg-type]
-                    reason=form.cleaned_data["reason"],
-                    now=timezone.now(),
-                )
-            except BillingError as error:
-                messages.error(request, str(error))
-            else:
-                messages.success(request, "The drift is accepted; it still counts until a run finds it gone.")
-            return redirect(reverse_lazy("admin:reconciliation_drift_change", args=[drift.pk]))
+        """A page with both: to say who looks into the drift, or to accept it with a reason. Only a POST changes it."""
+        drift = get_object_or_404(Drift.objects.select_related("account", "owner"), pk=object_id)
+        is_taking_on = "take_on" in request.POST
+        form = AcceptDriftForm(request.POST if request.method == "POST" and not is_taking_on else None)
+        if is_taking_on or form.is_valid():
+            return self._act(request, drift, None if is_taking_on else form.cleaned_data["reason"])
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -177,6 +153,23 @@ class DriftAdmin(ReadOnlyMixin, AmountsMixin, ModelAdmin):
             "title": f"Accept: {drift}",
         }
         return render(request, "reconciliation/accept_drift.html", context)
+
+    def _act(self, request: HttpRequest, drift: Drift, reason: str | None) -> HttpResponse:
+        """Take the drift on, or accept it if there is a reason; tell how it went, and go back to its page."""
+        user, now = request.user, timezone.now()
+        assert isinstance(user, User), "admin_view lets nobody else in"
+        try:
+            if reason is None:
+                assign_drift(drift_id=drift.pk, owner=user, actor=user.get_username(), now=now)
+                done = "The drift is yours to look into."
+            else:
+                accept_drift(drift_id=drift.pk, user=user, reason=reason, now=now)
+                done = "The drift is accepted; it still counts until a run finds it gone."
+        except BillingError as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, done)
+        return redirect(reverse("admin:reconciliation_drift_change", args=[drift.pk]))
 
     def has_accept_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return request.user.has_perm("reconciliation.accept_drift")

@@ -56,7 +56,7 @@ def test_drift_keeps_the_button_shut_and_a_drift_is_accepted_with_a_reason(conso
     page.click("text=cohort-1")
     assert page.locator("button:has-text('Open the gate')").is_disabled()
     page.click("text=the imported plan says 150.00 USD")
-    page.click("text=Accept with a reason")
+    page.click("text=Take on or accept")
     page.fill("textarea[name=reason]", "agreed with the customer on 3 November")
     page.click("text=Accept this drift")
     page.wait_for_selector("text=The drift is accepted")
@@ -89,30 +89,31 @@ def test_engineers_look_and_do_not_sign(console: str, login: Login):
     assert page.locator("text=/Sign for evidence/").count() == 0
 
 
-@pytest.mark.screenshots
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 800])
-def test_pictures(console: str, login: Login, screenshot_folder: Path, scheme: str, width: int):
-    """Every state of the pages, to be looked at."""
-    drifting = make_cohort(
+@pytest.mark.parametrize("width", [1440, 800, 390])
+def test_nothing_sticks_out_sideways(console: str, login: Login, width: int):
+    """The wide table scrolls in its own box; the page itself never does."""
+    make_cohort(*MONTHS[:2], Month("Tern & Co", 14900, 15000), name="cohort-3")
+    make_person("otto", "ops")
+    page = login("otto", viewport={"width": width, "height": 900})
+    for address in ("/admin/", f"/admin/cohorts/cohort/{Cohort.objects.get().pk}/change/"):
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, address
+
+
+def test_pictures_for_the_readme(console: str, login: Login, screenshot_folder: Path):
+    make_cohort(
         *MONTHS[:2], Month("Tern & Co", 14900, 15000), name="cohort-3", description="Custom arrangements"
     )
     cohort = make_cohort(*MONTHS, description="Flat subscription only")
     open_gate(cohort_id=cohort.pk, actor="otto", now=NOW)
     make_person("otto", "ops", first_name="Otto", last_name="Hale")
     make_person("fay", "finance", first_name="Fay", last_name="Lindqvist")
-    page = login("otto", color_scheme=scheme, viewport={"width": width, "height": 900})
-    finance = login("fay", color_scheme=scheme, viewport={"width": width, "height": 900})
-    suffix = f"{scheme}-{width}"
-    page.screenshot(path=screenshot_folder / f"index-{suffix}.png", full_page=True)
-    page.goto(f"/admin/cohorts/cohort/{drifting.pk}/change/")
-    page.screenshot(path=screenshot_folder / f"cohort-drift-{suffix}.png", full_page=True)
-    page.goto(f"/admin/cohorts/cohort/{cohort.pk}/change/")
-    page.screenshot(path=screenshot_folder / f"cohort-clean-{suffix}.png", full_page=True)
-    page.click("text=/Sign for evidence/")
-    finance.goto(page.url)
-    finance.click("text=/Sign for evidence/")
+    page, finance = login("otto"), login("fay")
+    page.screenshot(path=screenshot_folder / "console.png")
+    for person in (page, finance):
+        person.goto(f"/admin/cohorts/cohort/{cohort.pk}/change/")
+        person.click("text=/Sign for evidence/")
     finance.wait_for_selector("h1:has-text('Migrated')")
     finance.reload()
-    finance.screenshot(path=screenshot_folder / f"cohort-{suffix}.png", full_page=True)
-    assert {path.stat().st_size > 10_000 for path in screenshot_folder.glob(f"*-{suffix}.png")} == {True}
+    finance.screenshot(path=screenshot_folder / "cohort.png", full_page=True)
+    assert (screenshot_folder / "cohort.png").stat().st_size > 10_000

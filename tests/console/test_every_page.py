@@ -209,6 +209,9 @@ class TestActions:
         assert client.get(address).status_code == 403
         client.force_login(make_person("fay", "finance"))
         assert "This field is required" in client.post(address, {"reason": " "}).content.decode()
-        client.get(reverse("admin:reconciliation_drift_take_on", args=[drift.pk]))
+        assert client.get(address).status_code == 200
+        drift.refresh_from_db()
+        assert drift.owner is None, "looking changes nothing"
+        client.post(address, {"take_on": "1"})
         drift.refresh_from_db()
         assert (str(drift.owner), drift.state) == ("fay", "open")
