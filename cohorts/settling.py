@@ -1,0 +1,56 @@
+"""Whether anything is still on its way: webhooks, meter events, documents, mails. Read only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from billing_worker.webhooks.models import InboxEvent
+from billing_worker.webhooks.states import InboxState
+from invoices.models import InvoiceDocument, InvoiceMail
+from invoices.selectors import select_undocumented
+from invoices.states import DocumentState, MailState
+from metering.models import MeterEvent
+from metering.states import OPEN_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """How much is on its way, and how much ended badly and waits for a person."""
+
+    events: int
+    failed_events: int
+    meter_events: int
+    undocumented: int
+    documents: int
+    stuck_documents: int
+    mails: int
+    stuck_mails: int
+
+    @property
+    def is_settled(self) -> bool:
+        return not (self.events or self.meter_events or self.undocumented or self.documents or self.mails)
+
+    @property
+    def is_stuck(self) -> bool:
+        return bool(self.failed_events or self.stuck_documents or self.stuck_mails)
+
+    def __str__(self) -> str:
+        documents = self.undocumented + self.documents
+        moving = f"{self.events} webhooks, {self.meter_events} meter events, {documents} documents, {self.mails} mails"
+        stuck = f"{self.failed_events} webhooks, {self.stuck_documents} documents, {self.stuck_mails} mails"
+        return f"{moving} on their way; stuck: {stuck}"
+
+
+def count_open_work() -> OpenWork:
+    """A snapshot over all accounts."""
+    documents, mails = InvoiceDocument.objects, InvoiceMail.objects
+    return OpenWork(
+        events=InboxEvent.objects.filter(state__in=[InboxState.RECEIVED, InboxState.PROCESSING]).count(),
+        failed_events=InboxEvent.objects.filter(state=InboxState.FAILED).count(),
+        meter_events=MeterEvent.objects.filter(state__in=OPEN_STATES).count(),
+        undocumented=select_undocumented(("open", "paid")).count(),
+        documents=documents.filter(state__in=[DocumentState.PENDING, DocumentState.RENDERING]).count(),
+        stuck_documents=documents.filter(state__in=[DocumentState.BLOCKED, DocumentState.FAILED]).count(),
+        mails=mails.filter(state__in=[MailState.QUEUED, MailState.SENDING]).count(),
+        stuck_mails=mails.filter(state__in=[MailState.UNKNOWN, MailState.FAILED, MailState.REFUSED]).count(),
+    )
