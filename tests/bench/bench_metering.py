@@ -1,0 +1,214 @@
+"""How fast usage comes in and meter events go out. `python -m tests.bench.bench_metering` prints figures.
+
+(a) `POST /usage` over HTTP in batches of 1,000 on a private MariaDB, beside raw multi-row INSERTs of the same rows.
+(b) The sender against a stub that answers at once: what one process spends on its own work.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from tests.support.mariadb import MariaDB
+from tests.support.processes import PYTHON, ROOT, ServerProcess, accepts_connections, find_free_port
+
+ACCOUNTS = 500
+RECORDS = 46_500  # 500 accounts x 31 days x 3 types
+BATCH = 1_000
+CLIENTS = 2
+FIRST_ACCOUNTS = range(5001, 5101)
+
+
+def make_batches() -> list[list[dict[str, Any]]]:
+    records: list[dict[str, Any]] = [
+        {"account_id": 5001 + n, "period": f"2026-10-{day:02}", "usage_type": kind, "quantity": n * day}
+        for n in range(ACCOUNTS)
+        for day in range(1, 32)
+        for kind in ("ST", "RM", "CV")
+    ]
+    return [records[at : at + BATCH] for at in range(0, len(records), BATCH)]
+
+
+def post_all(port: int, key: str, batches: list[bytes]) -> float:
+    """Seconds that `CLIENTS` keep-alive connections take to post every batch; each must answer 200."""
+    queue, problems = list(reversed(batches)), []
+
+    def work() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        headers = {"Authorization": f"Api-Key {key}", "Content-Type": "application/json"}
+        while True:
+            try:
+                body = queue.pop()
+            except IndexError:
+                return
+            connection.request("POST", "/usage", body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+            if answer.status != 200:
+                problems.append(content[:200])
+
+    threads = [threading.Thread(target=work) for _ in range(CLIENTS)]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if problems:
+        raise SystemExit(f"{len(problems)} batches were not taken, first: {problems[0]!r}")
+    return time.perf_counter() - started
+
+
+def bench_ingest(folder: Path, environment: dict[str, str]) -> None:
+    prepared = subprocess.run(
+        [PYTHON, "-m", "tests.bench.bench_metering", "prepare"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    key = prepared.stdout.splitlines()[-1]
+    port = find_free_port()
+    command: list[str | Path] = [
+        PYTHON,
+        "-m",
+        "gunicorn",
+        "billing_worker.wsgi",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--workers",
+        "2",
+    ]
+    bodies = [json.dumps({"records": batch}).encode() for batch in make_batches()]
+    with ServerProcess(
+        command, is_ready=lambda: accepts_connections(port), log=folder / "web.log", env=environment
+    ):
+        through_http = RECORDS / post_all(port, key, bodies)
+    raw = subprocess.run(
+        [PYTHON, "-m", "tests.bench.bench_metering", "raw"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    inserted = float(raw.stdout.splitlines()[-1])
+    print(f"ingest   {through_http:>10,.0f} records/s over HTTP, two workers, batches of {BATCH:,}")
+    print(f"raw      {inserted:>10,.0f} rows/s in multi-row INSERTs; share {through_http / inserted:.0%}")
+
+
+def prepare() -> str:
+    """Tables and accounts; returns a service key."""
+    from django.core.management import call_command
+
+    from billing_worker.accounts.models import Account
+    from tests.factories import CustomerAccountFactory, make_service_key
+
+    call_command("migrate", "auth", verbosity=0, interactive=False)
+    call_command("migrate", verbosity=0, run_syncdb=True, interactive=False)
+    Account.objects.bulk_create(CustomerAccountFactory.build_batch(ACCOUNTS))
+    for number, account in enumerate(Account.objects.order_by("pk")):
+        assert account.pk == 5001 + number
+    return make_service_key()
+
+
+def insert_raw() -> float:
+    """Rows a second that one connection puts into a copy of the table with one statement for each batch."""
+    from django.db import connection
+
+    from metering.services.ingest import _INSERT
+
+    at = "2026-11-03 12:00:00"
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE raw_usage LIKE metering_usagerecord")
+        started = time.perf_counter()
+        for batch in make_batches():
+            rows = [
+                (
+                    r["account_id"],
+                    r["period"],
+                    r["usage_type"],
+                    0,
+                    r["quantity"],
+                    r["quantity"],
+                    "",
+                    "bench",
+                    at,
+                )
+                for r in batch
+            ]
+            cursor.executemany(_INSERT.replace("metering_usagerecord", "raw_usage"), rows)
+        return RECORDS / (time.perf_counter() - started)
+
+
+def send_to_stub() -> None:
+    """The whole path of the sender, database included, with a Stripe that costs nothing."""
+    from billing_worker.accounts.models import Account
+    from metering.models import MeterEvent
+    from metering.parsing import parse_record
+    from metering.services.ingest import store_usage
+    from metering.services.roll_up import roll_up_usage
+    from metering.services.seam import Seam
+    from metering.services.sending import SenderOptions, drain_meter_events
+    from tests.factories import BillingLeaseFactory
+    from tests.metering.factories import FakeStripe
+
+    now = datetime(2026, 11, 3, 12, tzinfo=UTC)
+    for number in range(100):
+        BillingLeaseFactory.create(account=Account.objects.get(pk=5001 + number))
+    for batch in make_batches():
+        wanted = [
+            parse_record(record, today=now.date())
+            for record in batch
+            if record["account_id"] in FIRST_ACCOUNTS
+        ]
+        store_usage(records=wanted, author="bench", now=now)
+    started = time.perf_counter()
+    for _ in roll_up_usage(now=now, grace=timedelta(hours=1), seam=Seam(shadow=False)):
+        pass
+    events = MeterEvent.objects.count()
+    rolled = time.perf_counter() - started
+    started = time.perf_counter()
+    options = SenderOptions(per_second=Decimal(10**9))
+    sent = sum(
+        result.reported
+        for result in drain_meter_events(
+            port=FakeStripe(), seam=Seam(shadow=False), options=options, clock=lambda: now
+        )
+    )
+    seconds = time.perf_counter() - started
+    assert sent == events, (sent, events)
+    print(f"roll-up  {events / rolled:>10,.0f} events/s ({events:,} events)")
+    print(f"sender   {sent / seconds:>10,.0f} events/s from one process to a stub")
+
+
+def main(arguments: list[str]) -> None:
+    if arguments:
+        import django
+
+        django.setup()
+        work = {"prepare": prepare, "raw": insert_raw, "stub": send_to_stub}[arguments[0]]
+        answer = work()
+        if answer is not None:
+            print(answer)
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-metering-") as name, MariaDB(Path(name)) as server:
+        environment = {
+            **{k: v for k, v in os.environ.items() if k != "VAR_DIR"},
+            "DJANGO_SETTINGS_MODULE": "tests.metering.process_settings",
+            "TEST_DATABASE_URL": server.create_database("bench"),
+        }
+        bench_ingest(Path(name), environment)
+        sys.stdout.flush()
+        environment["TEST_DATABASE_URL"] = server.create_database("bench_stub")
+        for step in ("prepare", "stub"):
+            subprocess.run(
+                [PYTHON, "-m", "tests.bench.bench_metering", step],
+                cwd=ROOT, env=environment, check=True, stdout=None if step == "stub" else subprocess.DEVNULL,
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
