@@ -82,9 +82,8 @@ def request_revision(*, invoice_id: int, reason: str, actor: str, now: datetime)
         InvoiceIncomplete: not every line is mirrored.
     """
     with transaction.atomic():
-        invoice = (
-            StripeInvoice.objects.select_related("account").select_for_update(of=("self",)).get(pk=invoice_id)
-        )
+        # MariaDB knows no FOR UPDATE OF: lock the row alone, read what belongs to it afterwards.
+        invoice = StripeInvoice.objects.select_for_update().get(pk=invoice_id)
         document = _create_revision(invoice, reason=reason, requested_by=actor, now=now)
         record_audit(
             actor=actor,

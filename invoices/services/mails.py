@@ -245,7 +245,7 @@ def settle_mail(*, mail_id: int, was_sent: bool, reason: str, actor: str, now: d
     if not reason.strip():
         raise InvalidInput("say how you know")
     with transaction.atomic():
-        mail = InvoiceMail.objects.select_related("document").select_for_update(of=("self",)).get(pk=mail_id)
+        mail = InvoiceMail.objects.select_for_update().get(pk=mail_id)
         before = mail.state
         if before not in (MailState.UNKNOWN, MailState.FAILED) or (before == MailState.FAILED and was_sent):
             raise MailNotOpen(f"mail {mail.pk} is {before}: there is nothing to settle")

@@ -56,12 +56,7 @@ def apply_tracking(
     if state is None:
         return False
     with transaction.atomic():
-        mail = (
-            InvoiceMail.objects.select_related("document__invoice", "document__account")
-            .select_for_update(of=("self",))
-            .filter(message_id=message_id.strip("<>"))
-            .first()
-        )
+        mail = InvoiceMail.objects.select_for_update().filter(message_id=message_id.strip("<>")).first()
         if mail is None:
             log.warning("tracking_of_unknown_mail", message_id=message_id)
             return False
