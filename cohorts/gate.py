@@ -21,6 +21,9 @@ from invoices.selectors import count_undelivered
 from metering.selectors import count_unsettled_usage
 from reconciliation.selectors import PeriodEvidence, get_open_drifts, get_period_evidence
 
+#: Drifts that the gate names before it only counts the others.
+DRIFTS_NAMED: Final = 5
+
 
 @dataclass(frozen=True, slots=True)
 class GateCheck:
@@ -159,9 +162,10 @@ def _check_reconciled(scene: _Scene) -> GateCheck:
         listed = "; ".join(
             f"{drift.account_id} {drift.get_cause_display().lower()} "
             f"{format_minor(drift.difference_minor, drift.currency)}"
-            for drift in drifts[:5]
+            for drift in drifts[:DRIFTS_NAMED]
         )
-        return GateCheck(name, False, f"{_count(len(drifts), 'drift')}: {listed}")
+        more = f"; and {len(drifts) - DRIFTS_NAMED} more" if len(drifts) > DRIFTS_NAMED else ""
+        return GateCheck(name, False, f"{_count(len(drifts), 'drift')}: {listed}{more}")
     return GateCheck(
         name, True, f"run {scene.found.run_id}: {len(scene.found.results)} accounts, not one cent apart"
     )

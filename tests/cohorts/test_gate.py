@@ -71,6 +71,14 @@ def test_one_cent_of_drift_keeps_it_shut():
     assert (cohort.state, cohort.evidence_hash) == (CohortState.DUAL_RUN, "")
 
 
+def test_many_drifts_are_counted_and_the_first_are_named():
+    cohort = make_cohort(*(Month(f"Example {number}", 100, 101) for number in range(7)))
+    detail = failed(look(cohort))["Zero drift"]
+    assert detail.startswith("7 drifts: ")
+    assert detail.count("flat fee differs 0.01 USD") == 5
+    assert detail.endswith("; and 2 more")
+
+
 def test_not_reconciled_or_not_all_of_it():
     cohort = make_cohort(reconciled=False)
     assert "run reconcile --period 2026-10" in failed(look(cohort))["Zero drift"]
