@@ -51,7 +51,7 @@ def get_customers() -> list[LegacyCustomer]:
     Raises:
         LegacyUnavailable: the database can't be read.
     """
-    with _reading():
+    with reading_legacy():
         fees, tiers, jobs = defaultdict(list), defaultdict(list), defaultdict(list)
         for fee in LegacyPlanSub.objects.all():
             fees[fee.acct_id].append(fee)
@@ -78,7 +78,7 @@ def get_bills(
     Raises:
         LegacyUnavailable: the database can't be read.
     """
-    with _reading():
+    with reading_legacy():
         invoices = LegacyInvoice.objects.filter(period=str(period))
         if account_ids is not None:
             invoices = invoices.filter(acct_id__in=account_ids)
@@ -92,7 +92,8 @@ def get_bills(
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
+def reading_legacy() -> Iterator[None]:
+    """Turns the database's errors into `LegacyUnavailable`."""
     try:
         yield
     except DatabaseError as error:
