@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from billing_worker.accounts.models import Account
-from billing_worker.accounts.selectors import get_account, get_payer, get_terms
+from billing_worker.accounts.selectors import get_account, get_billing_account, get_payer, get_terms
 from billing_worker.catalog.keys import EVENT_NAMES
 from billing_worker.core.periods import Period
 from metering.buckets import format_bucket, get_bucket_start, get_event_time, get_first_open_date
@@ -106,7 +106,7 @@ def _roll_up_feed(feed_id: int, first_open_date: object, seam: Seam, now: dateti
     if not records:
         return RollUpResult(months=1)
     account = get_account(feed.account_id)
-    context = _Context(feed, get_payer(account), _find_skip_reason(feed))
+    context = _Context(feed, get_payer(account), _find_skip_reason(account, Period.parse(feed.period)))
     events = _build_events(context, records, now)
     _assign_lanes(events, context.payer)
     MeterEvent.objects.bulk_create(events, batch_size=INSERT_CHUNK)
@@ -123,13 +123,19 @@ def _roll_up_feed(feed_id: int, first_open_date: object, seam: Seam, now: dateti
     )
 
 
-def _find_skip_reason(feed: UsageFeed) -> str:
-    """Why this account's usage of the month is stored and not billed; empty if it is billed."""
-    terms = get_terms(feed.account_id, Period.parse(feed.period))
+def _find_skip_reason(account: Account, period: Period) -> str:
+    """Why this account's usage of the month is stored and not billed; empty if it is billed.
+
+    The payer's tiers price the whole family's usage, so under a suspended payer nobody's is billed.
+    """
+    terms = get_terms(account.pk, period)
     if terms.is_suspended:
         return "account suspended: it pays the flat fee and no usage"
     if not terms.is_billable:
         return "account not open in this period"
+    payer = get_billing_account(account)
+    if payer.pk != account.pk and get_terms(payer.pk, period).is_suspended:
+        return "payer suspended: nobody's usage on its invoice is billed"
     return ""
 
 

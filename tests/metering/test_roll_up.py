@@ -133,6 +133,19 @@ def test_usage_of_a_suspended_account_is_stored_and_never_billed():
     assert event.reason.startswith("account suspended")
 
 
+def test_usage_of_a_child_under_a_suspended_payer_is_never_billed():
+    parent = CustomerAccountFactory.create(id=5001, status=AccountStatus.SUSPENDED)
+    child = AccountFactory.create(id=5002, parent=parent)
+    BillingLeaseFactory.create(account=child)
+    store(make_input(5002, "2026-10-05", "ST", 70))
+
+    result = roll_up()
+
+    assert (result.events, result.skipped) == (1, 1)
+    event = MeterEvent.objects.get()
+    assert (event.state, event.reason.partition(":")[0]) == ("skipped", "payer suspended")
+
+
 def test_a_child_without_a_customer_is_told_on_its_parents_customer():
     parent = CustomerAccountFactory.create(id=5001)
     child = AccountFactory.create(id=5002, parent=parent)
