@@ -78,6 +78,7 @@ UNFOLD: dict[str, Any] = {
                 _item("Mails", "outgoing_mail", "invoices", "invoicemail"),
                 _item("Managed services", "handyman", "invoices", "managedcharge"),
                 _item("Usage", "monitoring", "metering", "usagefeed"),
+                _item("Pulled days", "cloud_download", "metering", "usagepull"),
                 _item("Meter events", "speed", "metering", "meterevent"),
                 _item("Seams", "splitscreen_right", "metering", "seamsetting"),
             ),
