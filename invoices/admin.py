@@ -148,7 +148,10 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         if document.state != DocumentState.STORED:
             return HttpResponse(f"There is no PDF: {document.get_state_display()}.", status=404)
-        body = read_pdf(name=document.storage_name, sha256=document.pdf_sha256)
+        try:
+            body = read_pdf(name=document.storage_name, sha256=document.pdf_sha256)
+        except BillingError as error:
+            return HttpResponse(str(error), status=error.http_status, content_type="text/plain")
         response = HttpResponse(body, content_type="application/pdf")
         disposition = "attachment" if "download" in request.GET else "inline"
         response["Content-Disposition"] = f'{disposition}; filename="{make_file_name(document.number)}"'

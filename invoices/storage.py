@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from botocore.exceptions import BotoCoreError, ClientError
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage, storages
 
-from billing_worker.core.errors import BillingError
+from billing_worker.core.errors import BillingError, Unavailable
 
 
 class StorageMismatch(BillingError):
     """What storage holds is not what was written. Do not send it: find out who changed it, then render again."""
 
     code = "storage_mismatch"
+
+
+class StorageUnavailable(Unavailable):
+    """Storage did not answer or refused. The same call may work later; the row waits for it."""
+
+    code = "storage_unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,16 @@ def get_storage() -> Storage:
     return storages["invoices"]
 
 
+@contextmanager
+def _translate_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise StorageMismatch(f"{name} is not in storage any more: render it again") from None
+    except (BotoCoreError, ClientError, OSError) as error:
+        raise StorageUnavailable(f"storage cannot be used for {name}: {error}") from error
+
+
 def store_pdf(*, name: str, body: bytes) -> StoredFile:
     """Write a file under exactly this name and read it back.
 
@@ -36,7 +55,13 @@ def store_pdf(*, name: str, body: bytes) -> StoredFile:
 
     Raises:
         StorageMismatch: what comes back differs from what was written.
+        StorageUnavailable: no answer, or a refusal.
     """
+    with _translate_errors(name):
+        return _store(name, body)
+
+
+def _store(name: str, body: bytes) -> StoredFile:
     storage = get_storage()
     sha256 = hashlib.sha256(body).hexdigest()
     if storage.exists(name):
@@ -57,12 +82,10 @@ def read_pdf(*, name: str, sha256: str) -> bytes:
 
     Raises:
         StorageMismatch: the file is gone or its hash is not the recorded one.
+        StorageUnavailable: no answer, or a refusal.
     """
-    try:
-        with get_storage().open(name) as file:
-            body: bytes = file.read()
-    except FileNotFoundError:
-        raise StorageMismatch(f"{name} is not in storage any more: render it again") from None
+    with _translate_errors(name), get_storage().open(name) as file:
+        body: bytes = file.read()
     if hashlib.sha256(body).hexdigest() != sha256:
         raise StorageMismatch(f"{name} was changed in storage: its SHA-256 is not the recorded one")
     return body

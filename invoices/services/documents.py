@@ -183,7 +183,7 @@ def render_document(*, document_id: int, now: datetime) -> bool:
     try:
         pdf = render_pdf(load_content(document.content))
         stored = store_pdf(name=make_storage_name(document), body=pdf.body)
-    except (BillingError, OSError) as error:
+    except BillingError as error:
         _record_failure(document, error, now=now)
         return False
     seconds = perf_counter() - started

@@ -24,7 +24,7 @@ from invoices.delivery import Outcome, SendResult, find_evidence, find_refused_a
 from invoices.messages import build_message, build_texts
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.states import MAIL_LEFT, DocumentState, MailState
-from invoices.storage import StorageMismatch, read_pdf
+from invoices.storage import StorageMismatch, StorageUnavailable, read_pdf
 
 log = structlog.get_logger(__name__)
 
@@ -167,7 +167,7 @@ def deliver_mail(*, mail_id: int, now: datetime) -> bool:
     document = mail.document
     try:
         pdf = read_pdf(name=document.storage_name, sha256=document.pdf_sha256)
-    except (StorageMismatch, OSError) as error:
+    except (StorageMismatch, StorageUnavailable) as error:
         result = SendResult(Outcome.NOT_SENT, str(error))
     else:
         result = send_message(build_message(mail, load_content(document.content), pdf))

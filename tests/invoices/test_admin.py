@@ -60,6 +60,14 @@ def test_the_pdf_is_streamed_to_those_who_may_see_it():
     assert Client().get(url("pdf", document)).status_code == 302
 
 
+def test_a_changed_file_is_not_shown(admin_client, own_files):
+    document = make_stored_document()
+    (own_files / "invoices" / document.storage_name).write_bytes(b"%PDF-1.7 forged")
+    response = admin_client.get(url("pdf", document))
+    assert response.status_code == 400
+    assert b"was changed in storage" in response.content
+
+
 def test_staff_without_the_permission_see_no_pdf_and_can_do_nothing():
     document = make_stored_document()
     client = make_client()
