@@ -17,12 +17,12 @@ GALLERY = ROOT / "docs" / "gallery"
 DPI = 72
 
 
-def rasterise(body: bytes, folder: Path) -> Image.Image:
+def rasterise(body: bytes, folder: Path, *, dpi: int = DPI) -> Image.Image:
     """The first page of a PDF as a picture, through Poppler."""
     source = folder / "page.pdf"
     source.write_bytes(body)
     subprocess.run(
-        ["pdftoppm", "-r", str(DPI), "-png", "-f", "1", "-l", "1", "-singlefile", source, folder / "page"],
+        ["pdftoppm", "-r", str(dpi), "-png", "-f", "1", "-l", "1", "-singlefile", source, folder / "page"],
         check=True,
     )
     with Image.open(folder / "page.png") as image:
