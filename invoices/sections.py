@@ -53,8 +53,15 @@ class Section:
 def build_sections(content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]) -> list[Section]:
     """Sections in reading order; within one, Stripe's order of the lines holds."""
     builder = _Builder(content, formatter, texts)
-    lines = sorted(enumerate(content.lines), key=lambda item: (*_group_key(item[1]), item[0]))
+    shown = [line for line in content.lines if not _is_opening_line(line)] or content.lines
+    lines = sorted(enumerate(shown), key=lambda item: (*_group_key(item[1]), item[0]))
     return [builder.build(list(group)) for _, group in groupby((line for _, line in lines), key=_group_key)]
+
+
+def _is_opening_line(line: ContentLine) -> bool:
+    """Stripe opens a subscription with a line per meter: no time has passed, nothing was used, nothing is charged."""
+    is_empty = line.period_start == line.period_end and not line.quantity and not line.amount_minor
+    return is_empty and line.kind in USAGE_TYPES
 
 
 def _group_key(line: ContentLine) -> tuple[int, float, float, int]:

@@ -15,6 +15,7 @@ from invoices.rendering.assets import AssetFetcher, ForeignAsset
 from invoices.rendering.pdf import RenderFailed, render_html, render_pdf
 from tests.invoices.samples import (
     BUYER,
+    OCTOBER,
     VARIANTS,
     build_content,
     build_line,
@@ -45,6 +46,19 @@ def test_an_open_invoice_says_what_stripe_says():
     ):  # fmt: skip
         assert expected in text, expected
     assert "Paid" not in text
+
+
+def test_a_first_invoice_leaves_out_the_meters_that_only_open():
+    """Stripe's first invoice has a line per meter over no time at all; a reader has no use for it."""
+    opening = build_line(
+        "ST", 0, quantity=0, unit_amount_decimal=Decimal(0), period_start=OCTOBER, period_end=OCTOBER
+    )
+    fee = build_line("sub", unit_amount_decimal=Decimal(49900))
+    text = read_text(render_pdf(build_content([fee, opening])).body)
+    assert "$499.00" in text
+    assert "ST impressions" not in text
+    alone = read_text(render_pdf(build_content([opening])).body)
+    assert "ST impressions" in alone, "an invoice is never printed without a line"
 
 
 def test_twelve_lines_fit_one_page_of_letter_and_of_a4():
