@@ -6,6 +6,7 @@ No line ever shows a secret's value, or an address that may hold a password.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import time
 from email.utils import parseaddr
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
@@ -103,8 +104,8 @@ def _check_delivery(env: Environment) -> Iterator[str]:
 
 
 def _check_metering(env: Environment) -> Iterator[str]:
-    if env.BILL_FROM and (env.BILL_FROM.minute or env.BILL_FROM.second or env.BILL_FROM.microsecond):
-        yield "BILL_FROM must lie on a bucket bound: a full hour"
+    if env.BILL_FROM and env.BILL_FROM.time() != time.min:
+        yield "BILL_FROM must lie on a bucket bound: midnight UTC"
 
 
 def _check_production(env: Environment) -> Iterator[str]:

@@ -7,8 +7,9 @@ bucket begins at or after `BILL_FROM`. `align_with_seam` brings every event that
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import reduce
 from operator import or_
 
@@ -75,6 +76,42 @@ def _billable(seam: Seam) -> Q:
     return Q(leased) & reduce(or_, open_for_account)
 
 
+def count_beyond_seam(*, seam: Seam, account_ids: Collection[int]) -> int:
+    """How many of these accounts' events went out, or may have, although the rule now says shadow."""
+    attempted = Q(state__in=[EventState.SENDING, EventState.UNRESOLVED, EventState.SENT]) | Q(
+        state=EventState.PENDING, attempts__gt=0
+    )
+    return MeterEvent.objects.filter(attempted, ~_billable(seam), account__in=account_ids).count()
+
+
+def parse_bound(text: str, *, name: str) -> datetime:
+    """`2026-10-05` (its midnight, UTC) or an instant with zone that is a bucket's bound, in UTC.
+
+    Raises:
+        InvalidInput: anything else, with `name` in the message.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        if len(text) == len("2026-10-05"):
+            moment = moment.replace(tzinfo=UTC)
+        moment = to_utc(moment)
+    except (ValueError, OverflowError):
+        raise InvalidInput(
+            f"{name} {text!r} is neither a day like 2026-10-05 nor an instant with zone like 2026-10-05T00:00:00Z"
+        ) from None
+    check_bound(moment, name=name, field=name)
+    return moment
+
+
+def check_bound(moment: datetime, *, name: str, field: str) -> None:
+    """Raises InvalidInput if no bucket can begin at this instant."""
+    if to_utc(moment).time() != datetime.min.time():
+        raise InvalidInput(
+            f"{name} must lie on a bucket bound: midnight UTC, because usage is told by the day",
+            fields={field: ["is not midnight UTC"]},
+        )
+
+
 @transaction.atomic
 def set_seam(
     *,
@@ -94,11 +131,8 @@ def set_seam(
         raise InvalidInput(
             "give a reason: a change of the seam is audited", fields={"reason": ["is missing"]}
         )
-    if bill_from is not None and to_utc(bill_from).time() != datetime.min.time():
-        raise InvalidInput(
-            "BILL_FROM must lie on a bucket bound: midnight UTC, because usage is told by the day",
-            fields={"bill_from": ["is not midnight UTC"]},
-        )
+    if bill_from is not None:
+        check_bound(bill_from, name="BILL_FROM", field="bill_from")
     known = set(Account.objects.filter(pk__in=account_ids).values_list("pk", flat=True))
     if unknown := sorted(set(account_ids) - known):
         raise InvalidInput(f"there is no account {unknown[0]}", fields={"account_ids": ["unknown account"]})

@@ -124,6 +124,7 @@ def test_every_malformed_value_is_told_at_once_and_none_is_shown():
         ({"R2_INVOICE_BUCKET": "invoices"}, "R2_SECRET_ACCESS_KEY go together"),
         ({"R2_ENDPOINT_URL": "http://r2.example.com"}, "R2_ENDPOINT_URL: must be https"),
         ({"BILL_FROM": "2026-10-01T00:30:00Z"}, "BILL_FROM must lie on a bucket bound"),
+        ({"BILL_FROM": "2026-10-01T05:00:00Z"}, "BILL_FROM must lie on a bucket bound"),
         ({"BILL_FROM": "2026-10-01T00:00:00"}, "BILL_FROM: give the zone too"),
     ],
 )  # fmt: skip
