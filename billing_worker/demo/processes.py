@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -121,8 +121,11 @@ class Processes:
         return child
 
     def start_worker(self, *, env: Mapping[str, str]) -> Child:
-        """A Celery worker with the schedule inside it: the embedded broker is made for one such process."""
-        return self.start(
+        """A Celery worker with the schedule inside it, back when it takes tasks.
+
+        One process does both, because the embedded broker is made for one reader.
+        """
+        child = self.start(
             "worker",
             [
                 *(sys.executable, "-m", "celery", "-A", "billing_worker", "worker", "--beat"),
@@ -131,6 +134,13 @@ class Processes:
             ],
             env=env,
         )
+        wait_until(child, lambda: " ready." in child.log.read_text(encoding="utf-8", errors="replace"))
+        return child
+
+    def require_alive(self) -> None:
+        """Raises DemoError if a process has died."""
+        for child in self.children:
+            child.require_alive()
 
 
 def wait_for_answer(child: Child, url: str) -> None:
@@ -139,17 +149,29 @@ def wait_for_answer(child: Child, url: str) -> None:
     Raises:
         DemoError: the process died, or a minute passed.
     """
+    wait_until(child, lambda: _answers(url))
+
+
+def wait_until(child: Child, holds: Callable[[], bool]) -> None:
+    """Wait until something holds of a process that is starting.
+
+    Raises:
+        DemoError: the process died, or a minute passed.
+    """
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while time.monotonic() < deadline:
+    while not holds():
         child.require_alive()
-        try:
-            with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 (an address of our own on loopback)
-                if answer.status < 300:
-                    return
-        except (urllib.error.URLError, OSError):
-            pass
+        if time.monotonic() > deadline:
+            raise DemoError(f"{child.name} was not ready within {START_TIMEOUT_SECONDS} s: see {child.log}")
         time.sleep(0.05)
-    raise DemoError(f"{child.name} did not answer within {START_TIMEOUT_SECONDS} s: see {child.log}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 (an address of our own on loopback)
+            return bool(answer.status < 300)
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def run_program(*arguments: str) -> str:

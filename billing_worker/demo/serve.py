@@ -29,6 +29,5 @@ def serve(*, port: int) -> int:
             print(f"  {user['role']:<10} {user['username']:<12} {user['password']}")
         print(f"Logs      {FOLDER / 'logs'}\nCtrl-C ends everything.", flush=True)
         while True:
-            for child in processes.children:
-                child.require_alive()
+            processes.require_alive()
             time.sleep(0.5)
