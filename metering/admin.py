@@ -8,14 +8,20 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action
 from unfold.forms import ActionForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing_worker.core.errors import BillingError
+from metering.console.views import get_usage_urls
 from metering.models import MeterEvent, SeamSetting, UsageFeed, UsageRecord
+from metering.parity.admin import ParityCheckAdmin as ParityCheckAdmin
 from metering.pulling.admin import UsagePullAdmin as UsagePullAdmin
 from metering.services.decisions import give_up_events, mark_not_sent, mark_sent, retry_events
 
@@ -56,11 +62,24 @@ class UsageRecordInline(ReadOnly, TabularInline):
 class UsageFeedAdmin(ReadOnly, ModelAdmin):
     """An account's month of usage, with every statement ever made about it."""
 
-    list_display = ("account", "period", "granularity")
+    list_display = ("account", "period", "granularity", "show_month")
     list_filter = ("period", "granularity")
     search_fields = ("account__id", "account__name")
     list_select_related = ("account",)
     inlines = (UsageRecordInline,)
+    actions_list = ("find_month",)
+
+    @action(description="Find an account's month", url_path="find")
+    def find_month(self, request: HttpRequest) -> HttpResponse:
+        return redirect("admin:metering_usagefeed_search")
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*get_usage_urls(self.admin_site), *super().get_urls()]
+
+    @admin.display(description="Month")
+    def show_month(self, feed: UsageFeed) -> str:
+        address = reverse("admin:metering_usagefeed_month", args=[feed.account_id])
+        return format_html('<a href="{}?period={}">Chart and bill</a>', address, feed.period)
 
 
 class ReasonForm(ActionForm):

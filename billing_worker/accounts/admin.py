@@ -10,10 +10,12 @@ from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils import timezone
 from rest_framework_api_key.models import APIKey
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from billing_worker.accounts.models import (
@@ -106,6 +108,12 @@ class AccountAdmin(ReadOnly, FoldedSearch, ModelAdmin):
         ),
     ]
     readonly_fields: ClassVar = ["billed_through"]
+    actions_detail: ClassVar = ["show_usage"]
+
+    @action(description="Usage and bill", url_path="usage", permissions=["metering.view_usagefeed"])
+    def show_usage(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """To the page of the account's month, which metering serves."""
+        return redirect("admin:metering_usagefeed_month", account_id=object_id)
 
     @admin.display(description="Billed through")
     def billed_through(self, account: Account) -> str:
