@@ -188,8 +188,11 @@ def _describe_connection(error: stripe.APIConnectionError) -> str:
     cause = error.__cause__ or error.__context__
     if isinstance(cause, requests.exceptions.Timeout):
         return "no answer in time"
-    return (
-        f"nothing answers at {settings.ENV.STRIPE_API_BASE}"
-        if _was_never_sent(error)
-        else "the connection broke"
+    if not _was_never_sent(error):
+        return "the connection broke"
+    hint = (
+        "start the sandbox (python -m sandbox)"
+        if settings.ENV.uses_sandbox
+        else "check this machine's network"
     )
+    return f"nothing answers at {settings.ENV.STRIPE_API_BASE}: {hint} or correct STRIPE_API_BASE"
