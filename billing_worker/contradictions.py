@@ -5,6 +5,7 @@ No line ever shows a secret's value, or an address that may hold a password.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import time
 from email.utils import parseaddr
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 LIVE_STRIPE: Final = "https://api.stripe.com"
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_PERCENT: Final = r"[0-9]{1,2}(\.[0-9]{1,6})?"
+_TOLERANCE: Final = re.compile(rf"[A-Za-z0-9_]{{1,40}}={_PERCENT}(/{_PERCENT})?")
 
 
 def find_contradictions(env: Environment) -> list[str]:
@@ -108,6 +111,21 @@ def _check_metering(env: Environment) -> Iterator[str]:
         yield "BILL_FROM must lie on a bucket bound: midnight UTC"
 
 
+def _check_parity(env: Environment) -> Iterator[str]:
+    if any(len(secret.get_secret_value()) < 32 for secret in env.PARITY_SECRET):
+        yield "PARITY_SECRET: every secret needs 32 or more random characters"
+    if env.PARITY_URL and (not _is_https_or_loopback(env.PARITY_URL) or "?" in env.PARITY_URL):
+        yield "PARITY_URL: must be https (or http on this machine), without a query"
+    if env.PARITY_SOURCE == "http" and not (env.PARITY_URL and env.PARITY_SECRET):
+        yield "PARITY_SOURCE is http: set PARITY_URL and PARITY_SECRET too"
+    if env.PARITY_SOURCE == "redshift" and not env.REDSHIFT_DATABASE_URL:
+        yield "PARITY_SOURCE is redshift: set REDSHIFT_DATABASE_URL too"
+    meters = [text.partition("=")[0] for text in env.PARITY_TOLERANCE]
+    is_readable = all(_TOLERANCE.fullmatch(text) for text in env.PARITY_TOLERANCE)
+    if not is_readable or len(meters) != len(set(meters)):
+        yield "PARITY_TOLERANCE: write percent once by meter, like gb_seconds=0.5 or gb_seconds=0.5/0.1"
+
+
 def _check_production(env: Environment) -> Iterator[str]:
     needs = {
         "DATABASE_URL: production needs MySQL or MariaDB, like mysql://user:password@host/name": (
@@ -142,6 +160,7 @@ _CHECKS: Final[tuple[Callable[[Environment], Iterator[str]], ...]] = (
     _check_data,
     _check_delivery,
     _check_metering,
+    _check_parity,
     _check_production,
 )
 

@@ -172,6 +172,23 @@ class Environment(BaseModel):
     USAGE_OVERDUE_HOURS: int = Field(
         12, ge=1, description="Hours after a day's end until a day that the warehouse lacks raises an alert."
     )
+    PARITY_SECRET: SecretList = Field(
+        default_factory=list,
+        description="Secrets shared with the other side, comma separated: any matches, the first signs. Empty: none.",
+    )
+    PARITY_SOURCE: Literal["http", "redshift"] | None = Field(
+        None, description="What usage is compared with every hour; empty = nothing."
+    )
+    PARITY_URL: str | None = Field(
+        None, description="The other side's `usage-parity` address, without a query."
+    )
+    PARITY_SETTLE_HOURS: int = Field(
+        12, ge=1, le=240, description="Hours after a day's end until it is compared."
+    )
+    PARITY_TOLERANCE: TextList = Field(
+        default_factory=list,
+        description="Percent that a meter may differ by: `gb_seconds=0.5`, with the total's own `gb_seconds=0.5/0.1`.",
+    )
 
     # -- operations --------------------------------------------------------------------------------------------------
     SLACK_WEBHOOK_URL: SecretStr | None = Field(

@@ -10,6 +10,7 @@ from django.utils import timezone
 from billing_worker.alerts.kicks import send_kick
 from billing_worker.gateway import is_configured
 from metering.config import get_grace, get_port, get_seam, get_sender_options
+from metering.parity.tasks import check_parity as check_parity
 from metering.pulling.tasks import pull_usage as pull_usage
 from metering.services import roll_up
 from metering.services.sending import send_batch
