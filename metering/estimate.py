@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import cast
 
-from django.db.models import F, Sum
+from django.db.models import F, Max, Sum
 
 from billing_worker.accounts.models import Account, ManagedJob
 from billing_worker.accounts.selectors import (
@@ -55,6 +55,7 @@ class Estimate:
 
     `terms`, `usage` and the keys of `daily` are of the members, the payer first; `jobs` is by reference.
     `billed_minor` is what Stripe's finalized invoices ask for the month's service, None while there is no such line.
+    `is_billed`: one of these invoices was made after the month, which is when usage and jobs are billed.
     `is_over` says that the month has ended where the payer's customer lives.
     """
 
@@ -71,6 +72,7 @@ class Estimate:
     lines: tuple[ExpectedLine, ...]
     tiers_reached: tuple[TierReached, ...]
     billed_minor: int | None
+    is_billed: bool
 
     @property
     def total_minor(self) -> int:
@@ -93,6 +95,7 @@ def estimate_bill(account: Account, *, period: Period, now: datetime) -> Estimat
     lines = compute_expected_lines(
         period=period, payer=described[0], children=described[1:], tiers=terms[payer.pk].tiers
     )
+    billed_minor, is_billed = _get_billed(payer, period)
     return Estimate(
         payer=payer,
         members=tuple(members),
@@ -106,7 +109,8 @@ def estimate_bill(account: Account, *, period: Period, now: datetime) -> Estimat
         jobs={str(job.pk): job for job in jobs},
         lines=tuple(lines),
         tiers_reached=_find_tiers_reached(terms, payer.pk, daily, is_daily=is_daily),
-        billed_minor=_get_billed(payer, period),
+        billed_minor=billed_minor,
+        is_billed=is_billed,
     )
 
 
@@ -176,13 +180,12 @@ def _find_tiers_reached(
     return tuple(found)
 
 
-def _get_billed(payer: Account, period: Period) -> int | None:
+def _get_billed(payer: Account, period: Period) -> tuple[int | None, bool]:
     billed = StripeInvoiceLine.objects.filter(
         invoice__account=payer,
         invoice__status__in=BILLED_STATUSES,
         currency=payer.currency,
         period_start__gte=period.start_at,
         period_start__lt=period.end_at,
-    ).aggregate(amount=Sum("amount_minor"))
-    amount: int | None = billed["amount"]
-    return amount
+    ).aggregate(amount=Sum("amount_minor"), newest=Max("invoice__created_at"))
+    return billed["amount"], billed["newest"] is not None and billed["newest"] >= period.end_at

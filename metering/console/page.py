@@ -155,12 +155,12 @@ def build_usage_page(*, account: Account, period: Period, now: datetime) -> Usag
 
 
 def _compare(estimate: Estimate) -> str:
-    """Usage is billed after the month: before its end, less than the estimate is no difference."""
+    """Usage is billed after the month: before that invoice, less than the estimate is no difference."""
     if estimate.billed_minor is None:
         return ""
     if estimate.billed_minor == estimate.total_minor:
         return "even"
-    return "apart" if estimate.is_over else ""
+    return "apart" if estimate.is_billed else ""
 
 
 def _build_charts(usage: PeriodUsage, estimate: Estimate) -> tuple[Chart, ...]:

@@ -23,7 +23,7 @@ from tests.factories import (
     make_tiers,
 )
 from tests.metering.factories import NOW, MeterEventFactory, make_input
-from tests.reconciliation.factories import add_stripe_invoice, make_stripe_line
+from tests.reconciliation.factories import OCTOBER_FIRST, add_stripe_invoice, make_stripe_line
 
 pytestmark = pytest.mark.django_db
 SEARCH = "/admin/metering/usagefeed/month/"
@@ -108,6 +108,15 @@ def test_the_bill_is_compared_to_the_cent(client, billed_minor, comparison, word
     assert words in answer.content.decode()
 
 
+def test_before_the_invoice_after_the_month_less_is_no_difference(client):
+    account = make_account()
+    use(account, "2026-10", "ST", 120_000)
+    add_stripe_invoice(account, make_stripe_line("sub", 49_900), created_at=OCTOBER_FIRST)
+    answer = read(client, account)
+    assert answer.context["page"].comparison == ""
+    assert "so far; usage is billed after the month" in answer.content.decode()
+
+
 def test_a_monthly_feed_is_one_bar_without_a_day(client):
     account = make_account()
     use(account, "2026-10", "ST", 120_000)
@@ -168,6 +177,9 @@ def test_search_goes_to_the_one_that_fits_and_offers_several(client):
     assert "period=2026-10" in by_id["Location"]
     assert client.get(SEARCH, {"account": "bäckerei"})["Location"] == f"{SEARCH}{first.pk}/"
     assert [found.pk for found in client.get(SEARCH, {"account": "grün"}).context["found"]] == [7001, 7002]
+    make_account(id=7003, name="Österreichische 100% Medien")
+    for text in ("Ö", "MEDIEN", "100%"):
+        assert client.get(SEARCH, {"account": text})["Location"] == f"{SEARCH}7003/"
     nothing = client.get(SEARCH, {"account": "<script>"})
     assert "No account has" in nothing.content.decode()
     assert "<script>&#x27;" not in nothing.content.decode()
