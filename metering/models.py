@@ -11,6 +11,7 @@ from billing_worker.accounts.models import Account
 from metering.parity.models import ParityCheck as ParityCheck
 from metering.parity.models import ParityResult as ParityResult
 from metering.pulling.models import UsagePull as UsagePull
+from metering.runs.models import RollUpRun as RollUpRun
 from metering.states import EventState, Granularity
 
 USAGE_TYPE_CHOICES = [("ST", "ST"), ("RM", "RM"), ("CV", "CV")]
@@ -181,7 +182,7 @@ class SeamSetting(models.Model):
     bill_from = models.DateTimeField(
         null=True,
         blank=True,
-        help_text="First instant whose usage is sent; a full hour. Empty = from the start.",
+        help_text="First instant whose usage is sent; midnight UTC. Empty = from the start.",
     )
     changed_at = models.DateTimeField()
 

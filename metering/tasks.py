@@ -12,7 +12,7 @@ from billing_worker.gateway import is_configured
 from metering.config import get_grace, get_port, get_seam, get_sender_options
 from metering.parity.tasks import check_parity as check_parity
 from metering.pulling.tasks import pull_usage as pull_usage
-from metering.services import roll_up
+from metering.runs.services import do_run, start_run
 from metering.services.sending import send_batch
 from metering.services.sending.claims import get_next_due_at
 from metering.services.sending.run import hold_everything
@@ -24,12 +24,12 @@ FOLLOW_UP = timedelta(minutes=10)
 @shared_task(name="metering.roll_up_usage")
 def roll_up_usage() -> dict[str, int]:
     """Make meter events of closed buckets, then wake the sender."""
-    result = roll_up.RollUpResult()
-    for result in roll_up.roll_up_usage(now=timezone.now(), grace=get_grace(), seam=get_seam()):  # noqa: B007
+    run = start_run(trigger="schedule", period=None, now=timezone.now())
+    for _ in do_run(run, grace=get_grace(), seam=get_seam(), clock=timezone.now):
         pass
-    if result.events:
+    if run.events:
         send_kick("metering.send_meter_events")
-    return {"months": result.months, "records": result.records, "events": result.events}
+    return {"months": run.months, "records": run.records, "events": run.events}
 
 
 @shared_task(name="metering.send_meter_events", bind=True)

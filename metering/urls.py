@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
+from metering.api.internal import RollUpRunView, RollUpView
 from metering.api.parity import UsageParityView
 from metering.api.views import PeriodUsageView, UsageView
 
 urlpatterns = [
+    path("internal/rollup", RollUpView.as_view(), name="rollup"),
+    path("internal/rollup/run", RollUpRunView.as_view(), name="rollup-run"),
     path("internal/usage-parity", UsageParityView.as_view(), name="usage-parity"),
     path("usage", UsageView.as_view(), name="usage"),
     path("usage/<int:account_id>/<str:period>", PeriodUsageView.as_view(), name="period-usage"),

@@ -11,7 +11,8 @@ from billing_worker.commands import BillingCommand
 from billing_worker.core.periods import Period
 from metering.buckets import get_first_open_date
 from metering.config import get_grace, get_seam
-from metering.services.roll_up import RollUpResult, list_open_feeds, roll_up_usage
+from metering.runs.services import do_run, start_run
+from metering.services.roll_up import RollUpResult, list_open_feeds
 
 
 class Command(BillingCommand):
@@ -24,7 +25,8 @@ class Command(BillingCommand):
         now, grace = timezone.now(), get_grace()
         total = len(list_open_feeds(get_first_open_date(now, grace), period))
         result = RollUpResult()
-        steps = roll_up_usage(now=now, grace=grace, seam=get_seam(), period=period)
+        run = start_run(trigger="command:roll_up_usage", period=period, now=now)
+        steps = do_run(run, grace=grace, seam=get_seam(), clock=timezone.now)
         for result in self.track(steps, description="months rolled up", total=total):  # noqa: B007
             pass
         self.stdout.write(

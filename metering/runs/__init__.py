@@ -1,0 +1,1 @@
+"""What runs of the roll-up did: a row for each, written when it begins and when it ends."""
