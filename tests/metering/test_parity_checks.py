@@ -95,7 +95,8 @@ def test_a_clean_check_keeps_its_totals():
 
     assert (made.state, made.compared, made.breaches) == ("clean", 1, 0)
     [total] = ParityResult.objects.filter(parity_check=made)
-    assert (total.account_id, total.meter, total.ours, total.theirs) == (None, "ST", 70, 70)
+    assert total.account_id is None
+    assert (total.meter, total.ours, total.theirs) == ("ST", Decimal(70), Decimal(70))
     assert list_open_alerts() == []
 
 
@@ -269,7 +270,7 @@ def test_the_task_checks_the_last_settled_day(warehouse, settings, monkeypatch):
     settings.ENV = settings.ENV.model_copy(
         update={"PARITY_SOURCE": "redshift", "REDSHIFT_DATABASE_URL": warehouse.url}
     )
-    monkeypatch.setattr(tasks.timezone, "now", lambda: datetime(2026, 10, 6, 12, 50, tzinfo=UTC))
+    monkeypatch.setattr("django.utils.timezone.now", lambda: datetime(2026, 10, 6, 12, 50, tzinfo=UTC))
     warehouse.add("2026-10-05", (5001, "ST", 70))
     warehouse.complete("2026-10-05")
 
