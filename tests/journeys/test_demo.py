@@ -116,9 +116,9 @@ def served(finished: tuple[Path, int, str]) -> Iterator[tuple[Path, int, subproc
     folder, _, _ = finished
     port, sandbox_port = find_free_port(), find_free_port()
     process = start_demo(folder, "serve", "--port", str(port), SANDBOX_PORT=str(sandbox_port))
-    yield folder, port, process
-    process.kill()
-    process.wait()
+    with process:
+        yield folder, port, process
+        process.kill()
 
 
 def find_free_port() -> int:
@@ -168,15 +168,15 @@ def test_serving_before_any_demo_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 def test_ctrl_c_ends_everything_and_leaves_nothing_to_serve(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    process = start_demo(folder)
-    assert process.stdout is not None
-    told = ""
-    while "Start the web and worker" not in told:
-        line = process.stdout.readline()
-        assert line, told
-        told += line
-    assert run_demo(folder)[0] == 2, "a second demo in the same folder is refused"
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 130
+    with start_demo(folder) as process:
+        assert process.stdout is not None
+        told = ""
+        while "Start the web and worker" not in told:
+            line = process.stdout.readline()
+            assert line, told
+            told += line
+        assert run_demo(folder)[0] == 2, "a second demo in the same folder is refused"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
     assert wait_for_end(folder) == []
     assert run_demo(folder, "serve") == (2, "demo: there is nothing to serve yet: run `make demo` first\n")
