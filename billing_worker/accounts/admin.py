@@ -110,10 +110,14 @@ class AccountAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     readonly_fields: ClassVar = ["billed_through"]
     actions_detail: ClassVar = ["show_usage"]
 
-    @action(description="Usage and bill", url_path="usage", permissions=["metering.view_usagefeed"])
+    @action(description="Usage and bill", url_path="usage", permissions=["see_usage"])
     def show_usage(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """To the page of the account's month, which metering serves."""
         return redirect("admin:metering_usagefeed_month", account_id=object_id)
+
+    def has_see_usage_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """A method and no name with a dot, which Unfold's check would look up before there are tables."""
+        return request.user.has_perm("metering.view_usagefeed")
 
     @admin.display(description="Billed through")
     def billed_through(self, account: Account) -> str:
