@@ -91,14 +91,14 @@ def get_environment_label(request: HttpRequest) -> list[str] | None:
     return ["Live", "danger"] if settings.STRIPE_LIVE_MODE else ["Test mode", "info"]
 
 
-def count_open_drifts(request: HttpRequest) -> int | None:
-    """Badge of the sidebar; nothing instead of zero."""
-    return Drift.objects.filter(state=DriftState.OPEN).count() or None
+def count_open_drifts(request: HttpRequest) -> int:
+    """Badge of the sidebar."""
+    return Drift.objects.filter(state=DriftState.OPEN).count()
 
 
-def count_alerts(request: HttpRequest) -> int | None:
-    """Badge of the sidebar; nothing instead of zero."""
-    return list_open_alerts().count() or None
+def count_alerts(request: HttpRequest) -> int:
+    """Badge of the sidebar."""
+    return list_open_alerts().count()
 
 
 def _choose_period() -> Period:
