@@ -46,8 +46,9 @@ class Processes:
         self.children: list[Child] = []
 
     def __enter__(self) -> Processes:
-        signal.signal(signal.SIGTERM, _raise_interrupt)
-        signal.signal(signal.SIGHUP, _raise_interrupt)
+        # SIGINT too: a shell starts what runs in its background with it ignored, and a child of that inherits this.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _raise_interrupt)
         return self
 
     def __exit__(
