@@ -19,6 +19,7 @@ from billing_worker.demo.place import FOLDER, ROOT, DemoError
 
 START_TIMEOUT_SECONDS: Final = 60
 STOP_TIMEOUT_SECONDS: Final = 10
+INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(slots=True)
@@ -47,13 +48,16 @@ class Processes:
 
     def __enter__(self) -> Processes:
         # SIGINT too: a shell starts what runs in its background with it ignored, and a child of that inherits this.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in INTERRUPTS:
             signal.signal(number, _raise_interrupt)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # A second Ctrl-C must not cut the clean-up short: it takes seconds, and what it leaves would run on.
+        for number in INTERRUPTS:
+            signal.signal(number, signal.SIG_IGN)
         for child in reversed(self.children):
             _signal_group(child.process, signal.SIGTERM)
         deadline = time.monotonic() + STOP_TIMEOUT_SECONDS

@@ -177,6 +177,8 @@ def test_ctrl_c_ends_everything_and_leaves_nothing_to_serve(tmp_path: Path) -> N
             told += line
         assert run_demo(folder)[0] == 2, "a second demo in the same folder is refused"
         process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)  # as an impatient person does
         assert process.wait(timeout=30) == 130
     assert wait_for_end(folder) == []
     assert run_demo(folder, "serve") == (2, "demo: there is nothing to serve yet: run `make demo` first\n")
