@@ -22,6 +22,7 @@ from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import AlertName, Severity
 from billing_worker.core.errors import BillingError, Conflict
 from billing_worker.core.periods import Period
+from billing_worker.deadlocks import retry_when_undone
 from billing_worker.mirror.models import StripeInvoice
 from invoices.building import InvoiceIncomplete, build_content
 from invoices.checking import find_mismatches
@@ -172,11 +173,7 @@ def render_document(*, document_id: int, now: datetime) -> bool:
     A failure is recorded with a back-off, and after five attempts it is given up with an alert.
     """
     token = str(uuid.uuid4())
-    due = Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now)
-    claimed = InvoiceDocument.objects.filter(due, pk=document_id, state=DocumentState.PENDING).update(
-        state=DocumentState.RENDERING, claim_token=token, claimed_at=now, attempts=F("attempts") + 1
-    )
-    if not claimed:
+    if not _claim_document(document_id, token, now):
         return False
     document = InvoiceDocument.objects.get(pk=document_id)
     started = perf_counter()
@@ -194,10 +191,22 @@ def render_document(*, document_id: int, now: datetime) -> bool:
     return True
 
 
+@retry_when_undone
+def _claim_document(document_id: int, token: str, now: datetime) -> bool:
+    due = Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now)
+    waiting = InvoiceDocument.objects.filter(due, pk=document_id, state=DocumentState.PENDING)
+    return bool(
+        waiting.update(
+            state=DocumentState.RENDERING, claim_token=token, claimed_at=now, attempts=F("attempts") + 1
+        )
+    )
+
+
 def make_storage_name(document: InvoiceDocument) -> str:
     return f"{document.account_id}/{document.uuid}.pdf"
 
 
+@retry_when_undone
 def _settle_stored(
     document: InvoiceDocument, token: str, stored: StoredFile, *, pages: int, render_ms: int, now: datetime
 ) -> bool:
@@ -224,6 +233,7 @@ def _settle_stored(
     return True
 
 
+@retry_when_undone
 def _record_failure(document: InvoiceDocument, error: Exception, *, now: datetime) -> None:
     gives_up = document.attempts >= MAX_ATTEMPTS
     InvoiceDocument.objects.filter(

@@ -19,6 +19,7 @@ from billing_worker.alerts.metrics import MAILS
 from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import AlertName, Severity
 from billing_worker.core.errors import Conflict, InvalidInput
+from billing_worker.deadlocks import retry_when_undone
 from invoices.content import load_content
 from invoices.delivery import Outcome, SendResult, find_evidence, find_refused_addresses, send_message
 from invoices.messages import build_message, build_texts
@@ -156,12 +157,7 @@ def deliver_mail(*, mail_id: int, now: datetime) -> bool:
     The claim is committed before the service is called. An answer that leaves the outcome open makes the mail
     `unknown`, with an alert: it is not sent again until the service, or a person, says that it did not go out.
     """
-    token = str(uuid.uuid4())
-    due = Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now)
-    claimed = InvoiceMail.objects.filter(due, pk=mail_id, state=MailState.QUEUED).update(
-        state=MailState.SENDING, claim_token=token, claimed_at=now, attempts=F("attempts") + 1
-    )
-    if not claimed:
+    if not _claim_mail(mail_id, str(uuid.uuid4()), now):
         return False
     mail = InvoiceMail.objects.select_related("document").get(pk=mail_id)
     document = mail.document
@@ -174,6 +170,16 @@ def deliver_mail(*, mail_id: int, now: datetime) -> bool:
     return _settle(mail, result, now=now)
 
 
+@retry_when_undone
+def _claim_mail(mail_id: int, token: str, now: datetime) -> bool:
+    due = Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now)
+    waiting = InvoiceMail.objects.filter(due, pk=mail_id, state=MailState.QUEUED)
+    return bool(
+        waiting.update(state=MailState.SENDING, claim_token=token, claimed_at=now, attempts=F("attempts") + 1)
+    )
+
+
+@retry_when_undone
 def _settle(mail: InvoiceMail, result: SendResult, *, now: datetime) -> bool:
     mine = InvoiceMail.objects.filter(pk=mail.pk, state=MailState.SENDING, claim_token=mail.claim_token)
     if result.outcome is Outcome.SENT:

@@ -10,6 +10,7 @@ import structlog
 from django.db.models import Exists, OuterRef
 
 from billing_worker.alerts.kicks import send_kick
+from billing_worker.deadlocks import retry_when_undone
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.selectors import select_due_documents, select_due_mails, select_undocumented
 from invoices.services.documents import FINAL_STATUSES, ensure_document, release_stale_renders
@@ -38,6 +39,7 @@ class SweepReport:
     charges_released: int = 0
 
 
+@retry_when_undone
 def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTER) -> SweepReport:
     """Look once for everything that is late. Call it outside a transaction; two at once do no harm."""
     report = SweepReport()
