@@ -185,6 +185,12 @@ class Environment(BaseModel):
     PARITY_SETTLE_HOURS: int = Field(
         12, ge=1, le=240, description="Hours after a day's end until it is compared."
     )
+    PARITY_CLEAN_HOURS: int = Field(
+        24,
+        ge=1,
+        le=24 * 31,
+        description="Hours of clean parity that a cohort's gate asks for. Only where PARITY_SOURCE is set.",
+    )
     PARITY_TOLERANCE: TextList = Field(
         default_factory=list,
         description="Percent that a meter may differ by: `gb_seconds=0.5`, with the total's own `gb_seconds=0.5/0.1`.",

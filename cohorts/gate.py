@@ -18,6 +18,8 @@ from cohorts.models import Cohort
 from cohorts.selectors import get_payers
 from cohorts.states import ProvisioningState
 from invoices.selectors import count_undelivered
+from metering.parity.config import get_clean_demand
+from metering.parity.selectors import get_clean_streak
 from metering.selectors import count_unsettled_usage
 from reconciliation.selectors import PeriodEvidence, get_open_drifts, get_period_evidence
 
@@ -36,11 +38,15 @@ class GateCheck:
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """All conditions, and the evidence that a signature would cover. `reconciled` names the run that it rests on."""
+    """All conditions, and the evidence that a signature would cover. `reconciled` names the run that it rests on.
+
+    `not_asked` says what this installation does not ask for and why, so that nobody takes it for met.
+    """
 
     checks: tuple[GateCheck, ...]
     evidence: dict[str, Any]
     reconciled: str = ""
+    not_asked: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -78,9 +84,12 @@ def evaluate_gate(*, cohort: Cohort, now: datetime) -> GateReport | None:
     )
     member_ids = list(cohort.members.values_list("account_id", flat=True))
     scene = _Scene(cohort, period, payers, member_ids, found, now)
-    checks = tuple(check(scene) for check in CHECKS)
+    checks = tuple(made for check in CHECKS if (made := check(scene)) is not None)
     reconciled = f"run {found.run_id}, {found.finished_at:%Y-%m-%d %H:%M} UTC" if found else ""
-    return GateReport(checks, _build_evidence(scene, checks), reconciled)
+    not_asked = (
+        () if get_clean_demand() else ("Usage parity: nothing is compared here (PARITY_SOURCE is empty)",)
+    )
+    return GateReport(checks, _build_evidence(scene, checks), reconciled, not_asked)
 
 
 def _build_evidence(scene: _Scene, checks: tuple[GateCheck, ...]) -> dict[str, Any]:
@@ -138,6 +147,19 @@ def _check_usage(scene: _Scene) -> GateCheck:
     return GateCheck("Usage is all sent", left == 0, detail)
 
 
+def _check_parity(scene: _Scene) -> GateCheck | None:
+    """Not a condition where nothing is compared. The hours grow and are not signed for; that they suffice is."""
+    demand = get_clean_demand()
+    if demand is None:
+        return None
+    streak = get_clean_streak(now=scene.now, source=demand.source)
+    detail = (
+        f"clean for {_count(streak.hours, 'hour')} in {_count(streak.checks, 'check')} against {demand.source}; "
+        f"{demand.hours} asked for"
+    )
+    return GateCheck("Usage parity", streak.checks > 0 and streak.hours >= demand.hours, detail)
+
+
 def _check_documents(scene: _Scene) -> GateCheck:
     left = count_undelivered(account_ids=scene.payer_ids)
     detail = (
@@ -175,11 +197,12 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-CHECKS: Final[tuple[Callable[[_Scene], GateCheck], ...]] = (
+CHECKS: Final[tuple[Callable[[_Scene], GateCheck | None], ...]] = (
     _check_provisioned,
     _check_period_over,
     _check_leases,
     _check_usage,
+    _check_parity,
     _check_documents,
     _check_reconciled,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -44,6 +45,21 @@ def get_tolerances() -> Tolerances:
 def get_settle() -> timedelta:
     """How long after its end a day is compared."""
     return timedelta(hours=settings.ENV.PARITY_SETTLE_HOURS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanDemand:
+    """How long parity must have been clean before a cohort may be signed for, and with whom it is compared."""
+
+    source: str
+    hours: int
+
+
+def get_clean_demand() -> CleanDemand | None:
+    """What the gate asks of parity; None where nothing is compared (no `PARITY_SOURCE`)."""
+    if settings.ENV.PARITY_SOURCE is None:
+        return None
+    return CleanDemand(source=settings.ENV.PARITY_SOURCE, hours=settings.ENV.PARITY_CLEAN_HOURS)
 
 
 @contextmanager

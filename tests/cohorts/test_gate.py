@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -14,7 +14,7 @@ from cohorts.services import open_gate, reconcile_cohort
 from cohorts.services.lifecycle import GateClosed, WrongCohortState
 from cohorts.states import CohortState
 from invoices.models import InvoiceMail
-from metering.models import UsageFeed, UsageRecord
+from metering.models import ParityCheck, UsageFeed, UsageRecord
 from reconciliation.models import Drift
 from tests.cohorts.factories import NOW, Month, add_member, make_cohort
 
@@ -120,6 +120,68 @@ def test_usage_that_is_not_with_stripe():
         author="test", received_at=NOW,
     )  # fmt: skip
     assert failed(look(cohort)) == {"Usage is all sent": "not with Stripe yet: 1 usage figure"}
+
+
+def check_hourly(*states: str, until: datetime = NOW, source: str = "http") -> None:
+    """One scheduled parity check an hour, the last one at `until`."""
+    for age, state in enumerate(reversed(states)):
+        ParityCheck.objects.create(
+            source=source,
+            window_start_at=datetime(2026, 10, 30, tzinfo=UTC),
+            window_end_at=datetime(2026, 10, 31, tzinfo=UTC),
+            is_scheduled=True,
+            state=state,
+            breaches=int(state == "breach"),
+            detail="no answer" if state == "failed" else "",
+            checked_at=until - timedelta(hours=age),
+        )
+
+
+@pytest.fixture
+def compared(settings):
+    """An installation that compares usage with the other side and asks for three clean hours."""
+    settings.ENV = settings.ENV.model_copy(update={"PARITY_SOURCE": "http", "PARITY_CLEAN_HOURS": 3})
+
+
+def test_nothing_is_compared():
+    report = look(make_cohort())
+    assert "Usage parity" not in {check.name for check in report.checks}
+    assert report.not_asked == ("Usage parity: nothing is compared here (PARITY_SOURCE is empty)",)
+
+
+@pytest.mark.usefixtures("compared")
+@pytest.mark.parametrize(
+    ("states", "detail"),
+    [
+        ([], "clean for 0 hours in 0 checks against http; 3 asked for"),
+        (["clean"] * 3, "clean for 2 hours in 3 checks against http; 3 asked for"),
+        (["clean"] * 9 + ["breach"], "clean for 0 hours in 0 checks against http; 3 asked for"),
+        (["failed"] + ["clean"] * 2, "clean for 1 hour in 2 checks against http; 3 asked for"),
+    ],
+)
+def test_parity_that_has_not_been_clean_for_long_enough(states, detail):
+    check_hourly(*states)
+    report = look(make_cohort())
+    assert failed(report) == {"Usage parity": detail}
+    assert report.not_asked == ()
+
+
+@pytest.mark.usefixtures("compared")
+def test_clean_hours_of_another_source_do_not_count():
+    check_hourly(*["clean"] * 9, source="csv")
+    assert "Usage parity" in failed(look(make_cohort()))
+
+
+@pytest.mark.usefixtures("compared")
+def test_a_streak_that_grows_changes_nothing_that_was_signed_for_and_a_breach_does():
+    cohort = make_cohort()
+    check_hourly(*["clean"] * 4)
+    first = look(cohort)
+    assert failed(first) == {}
+    check_hourly("clean", until=NOW + timedelta(hours=1))
+    assert look(cohort, NOW + timedelta(hours=1)).evidence_hash == first.evidence_hash
+    check_hourly("breach", until=NOW + timedelta(hours=2))
+    assert look(cohort, NOW + timedelta(hours=2)).evidence_hash != first.evidence_hash
 
 
 @pytest.mark.parametrize("state", ["queued", "unknown", "failed"])

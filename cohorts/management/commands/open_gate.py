@@ -34,5 +34,7 @@ class Command(BillingCommand):
             raise SystemExit(1)
         for check in found.checks:
             self.stdout.write(f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.detail}")
+        for reason in found.not_asked:
+            self.stdout.write(f"     not asked for: {reason}")
         if not found.is_open:
             raise SystemExit(1)
