@@ -155,6 +155,9 @@ class Environment(BaseModel):
     R2_ENDPOINT_URL: str | None = Field(None, description="S3 endpoint of the account's R2 storage.")
     R2_ACCESS_KEY_ID: str | None = Field(None, description="R2 access key id.")
     R2_SECRET_ACCESS_KEY: SecretStr | None = Field(None, description="R2 secret access key.")
+    DOWNLOAD_URL_SECONDS: int = Field(
+        120, ge=1, le=3600, description="Seconds that a link to a stored PDF is good for."
+    )
 
     # -- metering ----------------------------------------------------------------------------------------------------
     SHADOW: Annotated[bool, BeforeValidator(_parse_shadow)] = Field(

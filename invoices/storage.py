@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -38,7 +38,8 @@ def get_storage() -> Storage:
 
 
 @contextmanager
-def _translate_errors(name: str) -> Iterator[None]:
+def translate_errors(name: str) -> Iterator[None]:
+    """What storage raises about a file, in our words."""
     try:
         yield
     except FileNotFoundError:
@@ -47,26 +48,29 @@ def _translate_errors(name: str) -> Iterator[None]:
         raise StorageUnavailable(f"storage cannot be used for {name}: {error}") from error
 
 
-def store_pdf(*, name: str, body: bytes) -> StoredFile:
+def store_pdf(*, name: str, body: bytes, may_replace: Callable[[], bool] = lambda: True) -> StoredFile:
     """Write a file under exactly this name and read it back.
 
     A file that is there already and is the same is taken as it is: an earlier worker died after writing it. One that
-    differs is that worker's torso (its row was never settled, so nobody has it) and is replaced.
+    differs is that worker's torso and is replaced, if `may_replace` says that its row is still unsettled: a worker that
+    was thought dead and comes back must not touch the file of the one that took over.
 
     Raises:
-        StorageMismatch: what comes back differs from what was written.
+        StorageMismatch: what comes back differs from what was written, or another file is there and settled.
         StorageUnavailable: no answer, or a refusal.
     """
-    with _translate_errors(name):
-        return _store(name, body)
+    with translate_errors(name):
+        return _store(name, body, may_replace)
 
 
-def _store(name: str, body: bytes) -> StoredFile:
+def _store(name: str, body: bytes, may_replace: Callable[[], bool]) -> StoredFile:
     storage = get_storage()
     sha256 = hashlib.sha256(body).hexdigest()
     if storage.exists(name):
         if _hash_file(storage, name) == sha256:
             return StoredFile(name, len(body), sha256)
+        if not may_replace():
+            raise StorageMismatch(f"{name} was written by another worker, with other bytes: theirs counts")
         storage.delete(name)
     saved = storage.save(name, ContentFile(body))
     if saved != name:
@@ -84,7 +88,7 @@ def read_pdf(*, name: str, sha256: str) -> bytes:
         StorageMismatch: the file is gone or its hash is not the recorded one.
         StorageUnavailable: no answer, or a refusal.
     """
-    with _translate_errors(name), get_storage().open(name) as file:
+    with translate_errors(name), get_storage().open(name) as file:
         body: bytes = file.read()
     if hashlib.sha256(body).hexdigest() != sha256:
         raise StorageMismatch(f"{name} was changed in storage: its SHA-256 is not the recorded one")

@@ -1,5 +1,8 @@
 from django.urls import path
 
-from invoices.views import take_tracking
+from invoices.views import serve_file, take_tracking
 
-urlpatterns = [path("mailgun/tracking", take_tracking, name="mailgun-tracking")]
+urlpatterns = [
+    path("mailgun/tracking", take_tracking, name="mailgun-tracking"),
+    path("files/<str:token>/<str:file_name>", serve_file, name="invoice-file"),
+]

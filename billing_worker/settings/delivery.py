@@ -59,7 +59,7 @@ def _build_invoice_storage(env: Environment) -> dict[str, Any]:
             "region_name": "auto",
             "default_acl": None,
             "file_overwrite": False,
-            "querystring_expire": 300,
+            "querystring_expire": env.DOWNLOAD_URL_SECONDS,
             # R2 refuses the checksums that recent boto3 adds on its own.
             "client_config": Config(
                 signature_version="s3v4",

@@ -179,7 +179,11 @@ def render_document(*, document_id: int, now: datetime) -> bool:
     started = perf_counter()
     try:
         pdf = render_pdf(load_content(document.content))
-        stored = store_pdf(name=make_storage_name(document), body=pdf.body)
+        stored = store_pdf(
+            name=make_storage_name(document),
+            body=pdf.body,
+            may_replace=lambda: _is_claimed(document_id, token),
+        )
     except BillingError as error:
         _record_failure(document, error, now=now)
         return False
@@ -200,6 +204,12 @@ def _claim_document(document_id: int, token: str, now: datetime) -> bool:
             state=DocumentState.RENDERING, claim_token=token, claimed_at=now, attempts=F("attempts") + 1
         )
     )
+
+
+def _is_claimed(document_id: int, token: str) -> bool:
+    return InvoiceDocument.objects.filter(
+        pk=document_id, state=DocumentState.RENDERING, claim_token=token
+    ).exists()
 
 
 def make_storage_name(document: InvoiceDocument) -> str:

@@ -1,4 +1,4 @@
-"""A private S3 server (moto), configured as an R2 account."""
+"""A private S3 server (moto, with presigned addresses checked), configured as an R2 account."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class S3Server(ServerProcess):
         self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         super().__init__(
-            [PYTHON, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
+            [PYTHON, "-m", "tests.support.s3_process", str(self.port)],
             is_ready=lambda: accepts_connections(self.port),
             log=folder / "s3.log",
         )
