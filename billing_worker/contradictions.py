@@ -88,6 +88,11 @@ def _check_data(env: Environment) -> Iterator[str]:
 def _check_delivery(env: Environment) -> Iterator[str]:
     if bool(env.MAILGUN_API_KEY) != bool(env.MAILGUN_DOMAIN):
         yield "MAILGUN_API_KEY and MAILGUN_DOMAIN go together: set both, or neither for .eml files"
+    if env.UNKNOWN_MAIL_POLICY == "resend" and not (env.MAILGUN_API_KEY and env.MAILGUN_WEBHOOK_SIGNING_KEY):
+        yield (
+            "UNKNOWN_MAIL_POLICY is resend: set MAILGUN_API_KEY and MAILGUN_WEBHOOK_SIGNING_KEY too, "
+            "because without the mail service's word a mail would be sent again on a guess"
+        )
     if not _is_https_or_loopback(env.MAILGUN_API_URL):
         yield "MAILGUN_API_URL: must be https, or http on this machine for a stand-in"
     for name, address in (

@@ -147,6 +147,17 @@ class Environment(BaseModel):
         default_factory=lambda: ["example.com"],
         description="Outside production, domains (subdomains included) that mail may go to through Mailgun.",
     )
+    UNKNOWN_MAIL_POLICY: Literal["ask", "assume_sent", "resend"] = Field(
+        "ask",
+        description="What becomes of a mail that nobody knows the outcome of: a person decides, or it counts as sent, "
+        "or it is sent again if the mail service reported nothing about it (needs `MAILGUN_WEBHOOK_SIGNING_KEY`).",
+    )
+    UNKNOWN_MAIL_HOURS: int = Field(
+        24,
+        ge=1,
+        le=240,
+        description="Hours that the mail service's word is waited for before that policy acts.",
+    )
 
     # -- storage -----------------------------------------------------------------------------------------------------
     R2_INVOICE_BUCKET: str | None = Field(

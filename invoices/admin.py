@@ -21,7 +21,7 @@ from billing_worker.core.money import format_minor
 from invoices.models import InvoiceDocument, InvoiceMail, ManagedCharge
 from invoices.services.documents import request_revision
 from invoices.services.downloads import open_download
-from invoices.services.mails import resend_document, settle_mail, split_addresses
+from invoices.services.mails import list_other_contacts, resend_document, settle_mail, split_addresses
 from invoices.services.timeline import compile_timeline
 from invoices.states import ChargeState, DocumentState, MailState
 
@@ -134,6 +134,7 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
                 "timeline": compile_timeline(document.invoice),
                 "revisions": document.invoice.documents.order_by("revision"),
                 "open_mails": document.mails.filter(state__in=[MailState.UNKNOWN, MailState.FAILED]),
+                "lost_mails": _find_lost_mails(document),
                 "can_revise": request.user.has_perm("invoices.rerender_invoicedocument"),
                 "can_resend": request.user.has_perm("invoices.resend_invoicemail"),
             }
@@ -275,6 +276,13 @@ class ManagedChargeAdmin(ReadOnlyAdmin):
     )
     def show_state(self, charge: ManagedCharge) -> tuple[str, str]:
         return charge.state, charge.get_state_display()
+
+
+def _find_lost_mails(document: InvoiceDocument) -> list[tuple[InvoiceMail, list[str]]]:
+    """The newest mail of a document if it did not arrive, with whom else to send it to."""
+    newest = document.mails.order_by("-sequence").first()
+    lost = (MailState.BOUNCED, MailState.COMPLAINED, MailState.FAILED)
+    return [(newest, list_other_contacts(newest))] if newest and newest.state in lost else []
 
 
 def _name(request: HttpRequest) -> str:

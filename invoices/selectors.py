@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from billing_worker.mirror.models import StripeInvoice, StripeInvoiceLine, StripeSubscription
 from invoices.models import InvoiceDocument, InvoiceMail
-from invoices.states import MAIL_LEFT, DocumentKind, DocumentState, MailState
+from invoices.states import MAIL_ARRIVED, DocumentKind, DocumentState, MailState
 
 
 def is_ours(invoice: StripeInvoice) -> bool:
@@ -39,9 +39,15 @@ def select_undocumented(statuses: tuple[str, ...]) -> QuerySet[StripeInvoice]:
 
 
 def count_undelivered(*, account_ids: Collection[int]) -> int:
-    """Finalized invoices of these payers without a stored document whose mail has left us."""
+    """Finalized invoices of these payers without a stored document whose mail has left us and did not bounce.
+
+    A bounced invoice counts until it was sent again and that mail left us without a bounce of its own.
+    """
     delivered = InvoiceMail.objects.filter(
-        document__invoice=OuterRef("pk"), document__state=DocumentState.STORED, state__in=MAIL_LEFT
+        document__invoice=OuterRef("pk"),
+        document__kind=DocumentKind.INVOICE,
+        document__state=DocumentState.STORED,
+        state__in=MAIL_ARRIVED,
     )
     finalized = select_ours().filter(account__in=account_ids, status__in=("open", "paid", "uncollectible"))
     return finalized.filter(~Exists(delivered)).count()

@@ -75,6 +75,9 @@ MAIL_LEFT: Final = (
     MailState.COMPLAINED,
 )
 
+#: As far as anybody knows the mail arrived, or will. A bounce is not among these: only a later mail makes up for it.
+MAIL_ARRIVED: Final = (MailState.SENT, MailState.DELIVERED, MailState.DEFERRED, MailState.COMPLAINED)
+
 
 class ChargeState(TextChoices):
     PENDING = "pending", "To be billed"

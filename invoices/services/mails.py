@@ -276,5 +276,23 @@ def settle_mail(*, mail_id: int, was_sent: bool, reason: str, actor: str, now: d
     return mail
 
 
+def list_other_contacts(mail: InvoiceMail) -> list[str]:
+    """Billing contacts of the account, and of its parent, that this mail did not reach and was not refused by.
+
+    For a mail that bounced: whom else to send the document to. Addresses that bounced in any mail of it are left out.
+    """
+    account = mail.document.account
+    known = [account, account.parent] if account.parent else [account]
+    texts = [text for owner in known for text in (owner.billing_email, owner.billing_cc)]
+    contacts = [address for text in texts for address in split_addresses(text)]
+    bad = {
+        address
+        for other in mail.document.mails.all()
+        for address, said in other.recipients.items()
+        if said["state"] in (MailState.BOUNCED, MailState.FAILED, MailState.COMPLAINED)
+    }
+    return [address for address in dict.fromkeys(contacts) if address.lower() not in bad]
+
+
 def has_left(mail: InvoiceMail) -> bool:
     return mail.state in MAIL_LEFT

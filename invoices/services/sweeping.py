@@ -16,7 +16,7 @@ from invoices.selectors import select_due_documents, select_due_mails, select_un
 from invoices.services.documents import FINAL_STATUSES, ensure_document, release_stale_renders
 from invoices.services.mails import CLAIM_EXPIRES_AFTER, queue_first_mail, resolve_stale_mails
 from invoices.services.managed import release_stale_charges
-from invoices.services.tracking import alert_silent_mails
+from invoices.services.tracking import alert_silent_mails, settle_unknown_mails
 from invoices.states import DocumentState
 
 log = structlog.get_logger(__name__)
@@ -34,6 +34,7 @@ class SweepReport:
     documents_kicked: int = 0
     mails_queued: int = 0
     mails_resolved: int = 0
+    mails_settled: int = 0
     mails_kicked: int = 0
     mails_silent: int = 0
     charges_released: int = 0
@@ -52,6 +53,7 @@ def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTE
         report.documents_kicked += send_kick("invoices.render_document", document_id)
     report.mails_queued = _queue_missing_mails(now)
     report.mails_resolved = resolve_stale_mails(now=now, older_than=stale_after)
+    report.mails_settled = settle_unknown_mails(now=now)
     for mail_id in list(select_due_mails(now).values_list("pk", flat=True)[:BATCH]):
         report.mails_kicked += send_kick("invoices.deliver_mail", mail_id)
     report.mails_silent = alert_silent_mails(now=now)

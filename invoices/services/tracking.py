@@ -12,10 +12,10 @@ from django.conf import settings
 from django.db import transaction
 
 from billing_worker.alerts.metrics import MAILS
-from billing_worker.alerts.services import raise_alert
+from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import AlertName, Severity
 from invoices.models import InvoiceMail
-from invoices.services.mails import split_addresses
+from invoices.services.mails import MailNotOpen, settle_mail, split_addresses
 from invoices.services.timeline import record_event
 from invoices.states import MAIL_TRANSITIONS, MailState
 
@@ -76,6 +76,9 @@ def apply_tracking(
     MAILS.labels(outcome=state.value).inc()
     if mail.state != before and mail.state in (MailState.BOUNCED, MailState.FAILED, MailState.COMPLAINED):
         _alert(mail, recipient, detail, now=now)
+    if mail.state != before and mail.state == MailState.DELIVERED:
+        # It arrived after all, or it was sent again after a bounce and that arrived.
+        resolve_alert(name=AlertName.MAIL_FAILED, subject=mail.document.number, now=now)
     return True
 
 
@@ -127,6 +130,36 @@ def _alert(mail: InvoiceMail, recipient: str, detail: str, *, now: datetime) -> 
         now=now,
         context={"mail": mail.pk},
     )
+
+
+def settle_unknown_mails(*, now: datetime) -> int:
+    """Do with mails in doubt what `UNKNOWN_MAIL_POLICY` says, once their time is over. The number settled.
+
+    The mail service's word always comes first: a mail that it said anything about is left to that. `resend` acts only
+    while its signed tracking is on, since only then does its silence mean something.
+    """
+    env = settings.ENV
+    policy = env.UNKNOWN_MAIL_POLICY
+    if policy == "ask" or (policy == "resend" and not is_tracking_on()):
+        return 0
+    before = now - timedelta(hours=env.UNKNOWN_MAIL_HOURS)
+    doubtful = InvoiceMail.objects.filter(state=MailState.UNKNOWN, claimed_at__lte=before)
+    settled = 0
+    for mail in doubtful:
+        if mail.recipients:
+            continue
+        try:
+            settle_mail(
+                mail_id=mail.pk,
+                was_sent=policy == "assume_sent",
+                reason=f"UNKNOWN_MAIL_POLICY={policy}: no word for {env.UNKNOWN_MAIL_HOURS} hours",
+                actor="system",
+                now=now,
+            )
+        except MailNotOpen:
+            continue  # another worker, a person or the mail service settled it meanwhile
+        settled += 1
+    return settled
 
 
 def is_tracking_on() -> bool:

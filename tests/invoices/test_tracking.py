@@ -14,7 +14,9 @@ from pydantic import SecretStr
 
 from billing_worker.alerts.models import Alert
 from invoices.models import InvoiceEvent, InvoiceMail
-from invoices.services.tracking import alert_silent_mails
+from invoices.selectors import count_undelivered
+from invoices.services.mails import list_other_contacts, resend_document
+from invoices.services.tracking import alert_silent_mails, settle_unknown_mails
 from invoices.states import MailState
 from tests.factories import CustomerAccountFactory
 from tests.invoices.factories import NOW, make_invoice, make_stored_document
@@ -156,3 +158,59 @@ def test_a_day_of_silence_alerts(mail):
     assert alert_silent_mails(now=NOW + timedelta(hours=23)) == 0
     assert alert_silent_mails(now=NOW + timedelta(hours=24)) == 1
     assert Alert.objects.get(name="mail_silent").subject == mail.document.number
+
+
+def bounce(mail: InvoiceMail) -> None:
+    report(mail, "failed", severity="permanent", reason="bounce", status={"message": "no such user"})
+
+
+def test_a_bounced_invoice_is_undelivered_until_it_was_sent_again_and_arrived(mail):
+    account_ids = [mail.document.account_id]
+    assert count_undelivered(account_ids=account_ids) == 0
+    bounce(mail)
+    assert count_undelivered(account_ids=account_ids) == 1
+    again = resend_document(
+        document_id=mail.document_id, to=["cfo@example.com"], reason="bounced", actor="ada", now=NOW
+    )
+    assert count_undelivered(account_ids=account_ids) == 1
+    InvoiceMail.objects.filter(pk=again.pk).update(state=MailState.SENT, sent_at=NOW, claimed_at=NOW)
+    assert count_undelivered(account_ids=account_ids) == 0
+    report(again, "delivered", "cfo@example.com", at=60)
+    assert Alert.objects.get(name="mail_failed").status == "resolved"
+
+
+def test_the_page_of_a_bounced_document_offers_the_other_contacts(mail, admin_client):
+    page = f"/admin/invoices/invoicedocument/{mail.document_id}/change/"
+    assert b"did not arrive" not in admin_client.get(page).content
+    bounce(mail)
+    assert list_other_contacts(mail) == ["cfo@example.com"]
+    shown = admin_client.get(page).content.decode()
+    assert "Send again to cfo@example.com" in shown
+    assert "Send again to ap@example.com" not in shown
+
+
+def doubt(settings, policy: str) -> None:
+    settings.ENV = settings.ENV.model_copy(update={"UNKNOWN_MAIL_POLICY": policy})
+    InvoiceMail.objects.update(state=MailState.UNKNOWN, sent_at=None, claimed_at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("policy", "settled", "state"),
+    [("ask", 0, MailState.UNKNOWN), ("assume_sent", 1, MailState.SENT), ("resend", 1, MailState.QUEUED)],
+)
+def test_a_mail_in_doubt_waits_and_then_follows_the_setting(mail, settings, policy, settled, state):
+    doubt(settings, policy)
+    assert settle_unknown_mails(now=NOW + timedelta(hours=23)) == 0
+    assert settle_unknown_mails(now=NOW + timedelta(hours=24)) == settled
+    mail.refresh_from_db()
+    assert mail.state == state
+
+
+def test_the_setting_never_resends_what_the_service_spoke_of_or_without_its_word(mail, settings):
+    doubt(settings, "resend")
+    report(mail, "delivered")
+    assert mail.state == MailState.UNKNOWN
+    assert settle_unknown_mails(now=NOW + timedelta(hours=48)) == 0
+    InvoiceMail.objects.update(recipients={})
+    settings.ENV = settings.ENV.model_copy(update={"MAILGUN_WEBHOOK_SIGNING_KEY": None})
+    assert settle_unknown_mails(now=NOW + timedelta(hours=48)) == 0
