@@ -215,6 +215,12 @@ class Environment(BaseModel):
         None, description="Incoming webhook that receives alerts. Empty: log only."
     )
     BRAND_NAME: str = Field("Lumenade Media, Inc.", description="The seller's name on invoices and mails.")
+    INVOICE_TEMPLATE_VERSION: str = Field(
+        "2",
+        pattern="^[a-z0-9-]{1,16}$",
+        description="Folder in `templates/invoices/pdf/` that new documents are made with. Look at a change in the"
+        " console's preview first.",
+    )
 
     @property
     def is_production(self) -> bool:

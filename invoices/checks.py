@@ -7,6 +7,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 (Django's name)
 
 from invoices.rendering.fonts import OWN_FONTS, find_missing_fonts, has_subset_library
+from invoices.rendering.versions import get_current_version, list_versions
 
 
 @register("invoices")
@@ -19,6 +20,14 @@ def check_rendering(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage
                 "HarfBuzz's subsetter is missing: invoices take 3.5 times as long and come out in other bytes.",
                 hint="Install the Debian package libharfbuzz-subset0 (bin/bootstrap does).",
                 id="invoices.W001",
+            )
+        )
+    if (version := get_current_version()) not in list_versions():
+        messages.append(
+            Error(
+                f"There is no invoice template {version!r}: no invoice can be printed.",
+                hint=f"INVOICE_TEMPLATE_VERSION can be one of: {', '.join(list_versions())}.",
+                id="invoices.E002",
             )
         )
     for font in find_missing_fonts():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from weasyprint.urls import URLFetcher, URLFetcherResponse
@@ -36,17 +37,15 @@ class AssetFetcher(URLFetcher):
             return super().fetch(url, headers)
         if url.startswith(BASE_URL):
             name = url.removeprefix(BASE_URL)
-            body = _read_assets().get(name)
-            if body is not None:
-                suffix = name[name.rfind(".") :]
-                return URLFetcherResponse(url, body, {"Content-Type": _TYPES[suffix]})
+            path = _find_assets().get(name)
+            if path is not None:
+                return URLFetcherResponse(url, path.read_bytes(), {"Content-Type": _TYPES[path.suffix]})
         self.refused.append(url[:200])
         raise ForeignAsset(f"a document may not load {url[:200]!r}")
 
 
 @cache
-def _read_assets() -> dict[str, bytes]:
+def _find_assets() -> dict[str, Path]:
     """Every servable file by its path below the base address: an allow-list, so no path can climb out of it."""
     files = {f"assets/{path.name}": path for path in ASSETS_DIR.iterdir() if path.suffix in _TYPES}
-    files |= {font.url_path: font.path for font in find_fonts()}
-    return {name: path.read_bytes() for name, path in files.items()}
+    return files | {font.url_path: font.path for font in find_fonts()}

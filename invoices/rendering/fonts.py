@@ -15,6 +15,9 @@ FONTS_DIR: Final = Path(__file__).parent.parent / "fonts"
 #: Printed for a character that no font has (emoji, rare scripts): visible, and never WeasyPrint's `.notdef`.
 REPLACEMENT: Final = "\u25a1"
 
+#: Not printed, so in no font: what stands between the elements of a document.
+_BREAKS: Final = frozenset("\n\r\t")
+
 
 @dataclass(frozen=True, slots=True)
 class FontFile:
@@ -59,18 +62,26 @@ def find_fonts() -> list[FontFile]:
 
 
 @cache
-def get_coverage() -> frozenset[int]:
-    """Every code point that one of the fonts can print. Read once a process."""
+def get_coverage(*, with_system: bool = True) -> frozenset[int]:
+    """Every code point that the project's own fonts can print, or those and the system's. Read once a process."""
     covered: set[int] = set()
-    for font in find_fonts():
+    for font in find_fonts() if with_system else OWN_FONTS:
         with TTFont(font.path, lazy=True) as file:
             covered.update(file.getBestCmap())
     return frozenset(covered)
 
 
+def is_own_text(text: str) -> bool:
+    """Whether the project's own fonts can print all of it: the system's, for other scripts, need not be loaded."""
+    if text.isascii():
+        return True
+    own = get_coverage(with_system=False)
+    return all(ord(character) in own for character in set(text) - _BREAKS)
+
+
 def make_printable(text: str) -> str:
     """The text with a box for each character that no font has; combining marks without a glyph are dropped."""
-    if text.isascii():
+    if is_own_text(text):
         return text
     coverage = get_coverage()
     return "".join(character if ord(character) in coverage else _replace(character) for character in text)

@@ -28,7 +28,8 @@ from invoices.building import InvoiceIncomplete, build_content
 from invoices.checking import find_mismatches
 from invoices.content import compute_content_hash, dump_content, load_content
 from invoices.models import InvoiceDocument
-from invoices.rendering.pdf import TEMPLATE_VERSION, render_pdf
+from invoices.rendering.pdf import render_pdf
+from invoices.rendering.versions import get_current_version
 from invoices.selectors import is_ours
 from invoices.services.mails import queue_first_mail
 from invoices.states import DocumentKind, DocumentState
@@ -104,7 +105,8 @@ def _create_revision(
     content = build_content(invoice)
     content_hash = compute_content_hash(content)
     of_invoice = InvoiceDocument.objects.filter(invoice=invoice, kind=DocumentKind.INVOICE)
-    same = of_invoice.filter(content_hash=content_hash, template_version=TEMPLATE_VERSION).first()
+    version = get_current_version()
+    same = of_invoice.filter(content_hash=content_hash, template_version=version).first()
     if same is not None:
         return _revive(same, now=now)
     mismatches = find_mismatches(content)
@@ -123,7 +125,7 @@ def _create_revision(
         locale=content.locale,
         content=dump_content(content),
         content_hash=content_hash,
-        template_version=TEMPLATE_VERSION,
+        template_version=version,
         state=DocumentState.BLOCKED if mismatches else DocumentState.PENDING,
         blocked_reason="\n".join(mismatch.message for mismatch in mismatches),
         created_at=now,
@@ -178,7 +180,7 @@ def render_document(*, document_id: int, now: datetime) -> bool:
     document = InvoiceDocument.objects.get(pk=document_id)
     started = perf_counter()
     try:
-        pdf = render_pdf(load_content(document.content))
+        pdf = render_pdf(load_content(document.content), version=document.template_version)
         stored = store_pdf(
             name=make_storage_name(document),
             body=pdf.body,

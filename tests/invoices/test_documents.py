@@ -158,7 +158,7 @@ def test_a_worker_that_was_thought_dead_settles_nothing(monkeypatch):
 def test_a_failing_render_backs_off_and_gives_up_with_an_alert(monkeypatch):
     document = make_document()
 
-    def fail(content):
+    def fail(content, version):
         raise pdf.RenderFailed("a glyph is missing")
 
     now = NOW

@@ -190,9 +190,9 @@ def test_our_own_assets_are_served():
 
 def test_a_template_that_asks_for_more_fails_the_render(monkeypatch):
     html = render_html(build_content()).replace(
-        "</body>", '<img src="http://127.0.0.1:9/x.png" alt="x"></body>'
+        "</body>", '<img src="http://127.0.0.1:9/x.png" alt="x"/></body>'
     )
-    monkeypatch.setattr(pdf, "render_html", lambda content: html)
+    monkeypatch.setattr(pdf, "render_html", lambda content, version: html)
     with pytest.raises(RenderFailed, match="may not load"):
         render_pdf(build_content())
 
