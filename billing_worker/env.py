@@ -218,8 +218,7 @@ class Environment(BaseModel):
     INVOICE_TEMPLATE_VERSION: str = Field(
         "2",
         pattern="^[a-z0-9-]{1,16}$",
-        description="Folder in `templates/invoices/pdf/` that new documents are made with. Look at a change in the"
-        " console's preview first.",
+        description="Folder in `templates/invoices/pdf/` that new documents are made with.",
     )
 
     @property

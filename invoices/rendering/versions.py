@@ -1,7 +1,7 @@
 """The versions of the template, side by side in `templates/invoices/pdf/`, and the one that settings put in force.
 
-A version that has printed documents is never edited in a way that shows: copy its folder, change the copy, look at it
-in the console's preview, then name it in `INVOICE_TEMPLATE_VERSION`. A document remembers the version that it was made
+A version that has printed documents is never edited in a way that shows: copy its folder, change the copy, look at
+what it prints, then name it in `INVOICE_TEMPLATE_VERSION`. A document remembers the version that it was made
 with, and is printed with that one whatever the setting says by then.
 """
 
