@@ -21,6 +21,8 @@ from billing_worker.core.errors import BillingError
 from cohorts.models import Cohort, CohortMember, SignOff
 from cohorts.page import build_cohort_page
 from cohorts.services import open_gate, reconcile_cohort, sign_off, start_dual_run
+from metering.console.seam_form import describe_change, show_seam_form
+from metering.services.arming import SeamChange
 
 STATE_LABELS = {
     "draft": "info",
@@ -77,7 +79,19 @@ class CohortAdmin(ReadOnlyAdmin):
                 ("sign_off", self.sign_off_view),
             )
         ]
-        return [*own, *super().get_urls()]
+        seam = path("<int:pk>/seam/", self.admin_site.admin_view(self.seam_view), name="cohorts_cohort_seam")
+        return [*own, seam, *super().get_urls()]
+
+    def seam_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The seam of the accounts that are members today."""
+        cohort = get_object_or_404(Cohort, pk=pk)
+        back = reverse("admin:cohorts_cohort_change", args=[pk])
+        ids = list(cohort.members.order_by("account_id").values_list("account_id", flat=True))
+        shown = show_seam_form(request, self.admin_site, back=back, whose=cohort.name, account_ids=ids)
+        if isinstance(shown, SeamChange):
+            messages.success(request, describe_change(shown))
+            return redirect(back)
+        return shown
 
     def change_view(
         self,

@@ -14,6 +14,7 @@ from cohorts.gate import GateReport, evaluate_gate
 from cohorts.models import Cohort, SignOff
 from cohorts.selectors import MemberRow, bills_through_parent, get_member_rows
 from cohorts.states import FINANCE_ROLE, SIGNATURES_NEEDED, CohortState
+from metering.console.seam_form import PERMISSION as SEAM_PERMISSION
 from reconciliation.models import Drift
 from reconciliation.selectors import get_open_drifts
 
@@ -150,13 +151,15 @@ def _build_history(cohort: Cohort) -> tuple[HistoryLine, ...]:
 
 
 def _find_actions(cohort: Cohort, user: User | AnonymousUser) -> tuple[str, ...]:
+    seam = ("change_seam",) if user.has_perm(SEAM_PERMISSION) else ()
     if not user.has_perm("cohorts.run_cohort"):
-        return ()
-    return {
+        return seam
+    steps: dict[CohortState, tuple[str, ...]] = {
         CohortState.READY: ("start_dual_run",),
         CohortState.DUAL_RUN: ("reconcile", "open_gate"),
         CohortState.CLEAN: ("reconcile",),
-    }.get(CohortState(cohort.state), ())
+    }
+    return steps.get(CohortState(cohort.state), ()) + seam
 
 
 def _build_signing(cohort: Cohort, user: User | AnonymousUser) -> Signing:

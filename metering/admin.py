@@ -10,19 +10,22 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action
 from unfold.forms import ActionForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing_worker.core.errors import BillingError
+from metering.console.seam_form import PERMISSION, describe_change, show_seam_form
 from metering.console.views import get_usage_urls
 from metering.models import MeterEvent, SeamSetting, UsageFeed, UsageRecord
 from metering.parity.admin import ParityCheckAdmin as ParityCheckAdmin
 from metering.pulling.admin import UsagePullAdmin as UsagePullAdmin
+from metering.services.arming import SeamChange
 from metering.services.decisions import give_up_events, mark_not_sent, mark_sent, retry_events
 
 DECIDE = "metering.decide_meterevent"
@@ -150,3 +153,31 @@ class SeamSettingAdmin(ReadOnly, ModelAdmin):
     list_filter = ("shadow",)
     search_fields = ("account__id", "account__name")
     list_select_related = ("account",)
+    actions = ("change_selected",)
+    actions_list = ("change_seam",)
+
+    def has_move_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(PERMISSION)
+
+    @admin.action(description="Change the seam of these accounts", permissions=["move"])
+    def change_selected(self, request: HttpRequest, queryset: QuerySet[SeamSetting]) -> HttpResponse:
+        ids = ",".join(str(pk) for pk in queryset.order_by("account_id").values_list("account_id", flat=True))
+        return redirect(
+            f"{reverse('admin:metering_seamsetting_change_seam_form')}?{urlencode({'accounts': ids})}"
+        )
+
+    @action(description="Change the seam", url_path="find-accounts", permissions=["move"])
+    def change_seam(self, request: HttpRequest) -> HttpResponse:
+        return redirect("admin:metering_seamsetting_change_seam_form")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.show_form)
+        return [path("change-seam/", view, name="metering_seamsetting_change_seam_form"), *super().get_urls()]
+
+    def show_form(self, request: HttpRequest) -> HttpResponse:
+        back = reverse("admin:metering_seamsetting_changelist")
+        shown = show_seam_form(request, self.admin_site, back=back)
+        if isinstance(shown, SeamChange):
+            messages.success(request, describe_change(shown))
+            return redirect(back)
+        return shown

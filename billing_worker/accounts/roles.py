@@ -16,7 +16,8 @@ OPS: Final = "ops"
 FINANCE: Final = "finance"
 ENGINEER: Final = "engineer"
 
-#: What a role may do beyond looking, as `app.codename`. Nobody both builds the move and signs for it.
+#: What a role may do beyond looking, as `app.codename`. Ops may run a cohort and sign for it; a
+#: second person, and one of the two in finance, is what `cohorts.services.signing` asks for. Engineers never sign.
 ROLES: Final[dict[str, tuple[str, ...]]] = {
     OPS: (
         "alerts.change_alert",
@@ -26,6 +27,7 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
         "cohorts.sign_off_cohort",
         "invoices.resend_invoicemail",
         "invoices.rerender_invoicedocument",
+        "metering.change_seamsetting",
         "metering.decide_meterevent",
         "reconciliation.accept_drift",
     ),
@@ -43,6 +45,7 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
         "cohorts.change_cohort",
         "cohorts.run_cohort",
         "invoices.rerender_invoicedocument",
+        "metering.change_seamsetting",
         "webhooks.change_inboxevent",
     ),
 }

@@ -17,7 +17,7 @@ from billing_worker.core.errors import Conflict
 from billing_worker.core.periods import Period, to_utc
 from metering.models import SeamSetting, UsageFeed
 from metering.services.ingest import retry_busy
-from metering.services.seam import Alignment, Seam, align_with_seam, count_beyond_seam, set_seam
+from metering.services.seam import Alignment, Seam, align_with_seam, count_beyond_seam, remove_seam, set_seam
 from metering.states import Granularity
 
 
@@ -73,6 +73,28 @@ def change_seam(
     moved = [retry_busy(partial(_align, default, account_id)) for account_id in wanted]
     return SeamChange(
         accounts=len(wanted),
+        armed=sum(part.armed for part in moved),
+        disarmed=sum(part.disarmed for part in moved),
+        too_late=count_beyond_seam(seam=default, account_ids=wanted),
+    )
+
+
+def reset_seam(
+    *, account_ids: Collection[int], default: Seam, actor: str, reason: str, now: datetime
+) -> SeamChange:
+    """Remove these accounts' own settings, so that the environment's default holds, and bring their events to it.
+
+    Each removal is in the audit trail with what was held. `accounts` counts those that had a setting. Opens its own
+    transactions, as `change_seam` does.
+
+    Raises:
+        InvalidInput: no reason, or an unknown account.
+    """
+    wanted = sorted(set(account_ids))
+    removed = retry_busy(partial(remove_seam, account_ids=wanted, actor=actor, reason=reason, now=now))
+    moved = [retry_busy(partial(_align, default, account_id)) for account_id in wanted]
+    return SeamChange(
+        accounts=removed,
         armed=sum(part.armed for part in moved),
         disarmed=sum(part.disarmed for part in moved),
         too_late=count_beyond_seam(seam=default, account_ids=wanted),

@@ -127,15 +127,9 @@ def set_seam(
     Raises:
         InvalidInput: no reason, an unknown account, or `bill_from` is not on a bucket bound (midnight UTC).
     """
-    if not reason.strip():
-        raise InvalidInput(
-            "give a reason: a change of the seam is audited", fields={"reason": ["is missing"]}
-        )
     if bill_from is not None:
         check_bound(bill_from, name="BILL_FROM", field="bill_from")
-    known = set(Account.objects.filter(pk__in=account_ids).values_list("pk", flat=True))
-    if unknown := sorted(set(account_ids) - known):
-        raise InvalidInput(f"there is no account {unknown[0]}", fields={"account_ids": ["unknown account"]})
+    known = _check_change(account_ids, reason)
     before = {row.account_id: row for row in _lock_seams(known)}
     for account_id in sorted(known):
         old = before.get(account_id)
@@ -153,6 +147,42 @@ def set_seam(
             after=_describe(shadow, bill_from),
         )
     return len(known)
+
+
+@transaction.atomic
+def remove_seam(*, account_ids: Collection[int], actor: str, reason: str, now: datetime) -> int:
+    """Remove the settings of these accounts, with an audit entry for each. Returns how many had one.
+
+    Raises:
+        InvalidInput: no reason, or an unknown account.
+    """
+    known = _check_change(account_ids, reason)
+    held = list(_lock_seams(known))
+    for row in held:
+        record_audit(
+            actor=actor,
+            action="metering.seam_reset",
+            subject_type="account",
+            subject_id=row.account_id,
+            at=now,
+            reason=reason,
+            before=_describe(row.shadow, row.bill_from),
+            after=None,
+        )
+    SeamSetting.objects.filter(pk__in=[row.pk for row in held]).delete()
+    return len(held)
+
+
+def _check_change(account_ids: Collection[int], reason: str) -> set[int]:
+    """The accounts, all of them known. Raises InvalidInput otherwise, or without a reason."""
+    if not reason.strip():
+        raise InvalidInput(
+            "give a reason: a change of the seam is audited", fields={"reason": ["is missing"]}
+        )
+    known = set(Account.objects.filter(pk__in=account_ids).values_list("pk", flat=True))
+    if unknown := sorted(set(account_ids) - known):
+        raise InvalidInput(f"there is no account {unknown[0]}", fields={"account_ids": ["unknown account"]})
+    return known
 
 
 def _lock_seams(account_ids: set[int]) -> QuerySet[SeamSetting]:

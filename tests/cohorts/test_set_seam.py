@@ -83,3 +83,14 @@ def test_a_refusal_is_one_line(arguments, message):
 
     assert message in refuse(*arguments)
     assert not SeamSetting.objects.exists()
+
+
+def test_back_to_the_environments_default():
+    account = AccountFactory.create()
+    run("--accounts", f"{account.pk}", "--shadow", "off")
+    assert run("--accounts", f"{account.pk}", "--default").startswith("1 accounts: 0 meter events armed")
+    assert not SeamSetting.objects.exists()
+    assert AuditEntry.objects.get(action="metering.seam_reset").reason == "seam of October"
+    assert "leave --shadow and --bill-from out" in refuse(
+        "--accounts", f"{account.pk}", "--default", "--shadow", "on"
+    )

@@ -11,7 +11,8 @@ from billing_worker.commands import BillingCommand
 from billing_worker.core.errors import InvalidInput
 from cohorts.selectors import get_cohort
 from metering.config import get_seam
-from metering.services.arming import KEEP, change_seam
+from metering.console.seam_form import describe_change
+from metering.services.arming import KEEP, SeamChange, change_seam, reset_seam
 from metering.services.seam import parse_bound
 
 
@@ -31,16 +32,36 @@ class Command(BillingCommand):
             "--bill-from",
             help="First day that is sent, like 2026-10-05, or `start`. Left out, it stays as it is.",
         )
+        parser.add_argument(
+            "--default",
+            action="store_true",
+            help="Remove the accounts' own setting: the environment's SHADOW and BILL_FROM hold again.",
+        )
         parser.add_argument("--reason", required=True, help="Why; kept in the audit trail.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        given = [name for name in ("shadow", "bill_from") if options[name] is not None]
+        if options["default"] and given:
+            raise InvalidInput("--default removes both switches: leave --shadow and --bill-from out")
+        if not options["default"] and not given:
+            raise InvalidInput("nothing to change: give --shadow, --bill-from, both, or --default")
+        ids = _parse_ids(options["accounts"]) if options["accounts"] else _list_members(options["cohort"])
+        change = self._remove(ids, options) if options["default"] else self._change(ids, options)
+        self.stdout.write(describe_change(change))
+
+    def _remove(self, ids: list[int], options: dict[str, Any]) -> SeamChange:
+        return reset_seam(
+            account_ids=ids,
+            default=get_seam(),
+            actor="command:set_seam",
+            reason=options["reason"],
+            now=timezone.now(),
+        )
+
+    def _change(self, ids: list[int], options: dict[str, Any]) -> SeamChange:
         text = options["bill_from"]
-        if options["shadow"] is None and text is None:
-            raise InvalidInput("nothing to change: give --shadow, --bill-from or both")
-        change = change_seam(
-            account_ids=_parse_ids(options["accounts"])
-            if options["accounts"]
-            else _list_members(options["cohort"]),
+        return change_seam(
+            account_ids=ids,
             default=get_seam(),
             shadow=KEEP if options["shadow"] is None else options["shadow"] == "on",
             bill_from=KEEP
@@ -51,10 +72,6 @@ class Command(BillingCommand):
             actor="command:set_seam",
             reason=options["reason"],
             now=timezone.now(),
-        )
-        self.stdout.write(
-            f"{change.accounts} accounts: {change.armed} meter events armed, {change.disarmed} back in shadow"
-            + (f"; {change.too_late} had gone out before and stay so" if change.too_late else "")
         )
 
 
