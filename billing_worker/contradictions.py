@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from billing_worker.env import Environment
 
 LIVE_STRIPE: Final = "https://api.stripe.com"
+LIVE_METER_EVENTS: Final = "https://meter-events.stripe.com"
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _PERCENT: Final = r"[0-9]{1,2}(\.[0-9]{1,6})?"
 _TOLERANCE: Final = re.compile(rf"[A-Za-z0-9_]{{1,40}}={_PERCENT}(/{_PERCENT})?")
@@ -63,6 +64,13 @@ def _check_stripe(env: Environment) -> Iterator[str]:
         yield "SHADOW is false but there is no STRIPE_SECRET_KEY: set the key, or unset SHADOW and send nothing"
     if not _is_https_or_loopback(env.STRIPE_API_BASE):
         yield "STRIPE_API_BASE: must be https, or http on this machine for the sandbox"
+    if not _is_https_or_loopback(env.meter_events_base):
+        yield "STRIPE_METER_EVENTS_BASE: must be https, or http on this machine for the sandbox"
+    if env.has_live_key and env.STRIPE_METER_EVENTS_BASE and env.meter_events_base != LIVE_METER_EVENTS:
+        yield (
+            f"STRIPE_SECRET_KEY is a live key but STRIPE_METER_EVENTS_BASE is not {LIVE_METER_EVENTS}: unset it, "
+            "or the stream's events go elsewhere"
+        )
     if not env.STRIPE_WEBHOOK_SECRET:
         yield "STRIPE_WEBHOOK_SECRET is missing: give the endpoint's whsec_ secret (several: comma separated)"
     elif any(not secret.get_secret_value().startswith("whsec_") for secret in env.STRIPE_WEBHOOK_SECRET):

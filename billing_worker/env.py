@@ -18,7 +18,13 @@ from django.conf import settings
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from billing_worker.contradictions import LIVE_STRIPE, LOOPBACK, find_contradictions, split_address
+from billing_worker.contradictions import (
+    LIVE_METER_EVENTS,
+    LIVE_STRIPE,
+    LOOPBACK,
+    find_contradictions,
+    split_address,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -121,6 +127,10 @@ class Environment(BaseModel):
     STRIPE_API_BASE: str = Field(
         LIVE_STRIPE, description="Stripe's API, or the sandbox (`http://127.0.0.1:12111`)."
     )
+    STRIPE_METER_EVENTS_BASE: str | None = Field(
+        None,
+        description="Address of the meter event stream; empty = Stripe's own, or `STRIPE_API_BASE`.",
+    )
     STRIPE_TIMEOUT_SECONDS: int = Field(
         20, ge=1, le=80, description="Seconds until a call to Stripe is given up."
     )
@@ -177,6 +187,9 @@ class Environment(BaseModel):
     BILL_FROM: Annotated[datetime | None, BeforeValidator(_parse_instant)] = Field(
         None, description="First instant whose usage goes to Stripe, ISO 8601 with zone, on a bucket bound."
     )
+    METER_EVENTS_TRANSPORT: Literal["v1", "v2"] = Field(
+        "v1", description="`v1`: each meter event is a request. `v2`: the stream, up to 100 in a request."
+    )
     METER_EVENTS_PER_SECOND: Decimal = Field(
         Decimal(1000), gt=0, description="Rate limit of meter events sent to Stripe."
     )
@@ -232,6 +245,13 @@ class Environment(BaseModel):
     @property
     def legacy_database_url(self) -> str:
         return self.LEGACY_DATABASE_URL or f"sqlite:///{self.VAR_DIR / 'legacy.sqlite3'}"
+
+    @property
+    def meter_events_base(self) -> str:
+        """Where the meter event stream is, without a slash at its end."""
+        base = self.STRIPE_API_BASE.rstrip("/")
+        default = LIVE_METER_EVENTS if base == LIVE_STRIPE else base
+        return (self.STRIPE_METER_EVENTS_BASE or default).rstrip("/")
 
     @property
     def uses_sandbox(self) -> bool:

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from billing_worker.catalog.models import CatalogMeter
 from metering.services.seam import Seam
-from metering.services.sending import SenderOptions, StripeMeterPort
+from metering.services.sending import SenderOptions, StripeMeterPort, StripeStreamPort
 
 
 def get_seam() -> Seam:
@@ -33,5 +33,6 @@ def get_sender_options(
 
 
 def get_port() -> StripeMeterPort:
-    """Stripe, with the meters that the catalog created."""
-    return StripeMeterPort(dict(CatalogMeter.objects.values_list("event_name", "stripe_meter_id")))
+    """Stripe by the transport of the settings, with the meters that the catalog created."""
+    port = StripeStreamPort if settings.ENV.METER_EVENTS_TRANSPORT == "v2" else StripeMeterPort
+    return port(dict(CatalogMeter.objects.values_list("event_name", "stripe_meter_id")))

@@ -31,8 +31,15 @@ class EventState(TextChoices):
 TRANSITIONS: Final[dict[EventState, frozenset[EventState]]] = {
     EventState.SHADOW: frozenset({EventState.PENDING, EventState.SKIPPED}),  # arming; a person
     EventState.PENDING: frozenset(
-        {EventState.SENDING, EventState.SHADOW, EventState.EXPIRED, EventState.SKIPPED}
-    ),  # claim; disarming (never attempted only); age; a person
+        {
+            EventState.SENDING,  # claim
+            EventState.SHADOW,  # disarming (never attempted only)
+            EventState.EXPIRED,  # age
+            EventState.SKIPPED,  # a person
+            EventState.UNRESOLVED,  # too late to repeat a call of unknown outcome
+            EventState.REJECTED,  # Stripe's later report on a call of unknown outcome
+        }
+    ),
     EventState.SENDING: frozenset(
         {
             EventState.SENT,

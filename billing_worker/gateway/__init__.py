@@ -42,6 +42,7 @@ from billing_worker.gateway.errors import (
 from billing_worker.gateway.events import (
     create_webhook_endpoint,
     get_event,
+    get_thin_event,
     list_events,
     list_webhook_endpoints,
 )
@@ -54,6 +55,10 @@ from billing_worker.gateway.invoices import (
     list_invoices,
     preview_invoice,
     set_auto_advance,
+)
+from billing_worker.gateway.meter_stream import (
+    MAX_STREAMED,
+    send_meter_events,
 )
 from billing_worker.gateway.meters import (
     cancel_meter_event,
@@ -103,6 +108,7 @@ from billing_worker.gateway.types import (
     InvoiceItem,
     InvoiceLine,
     Meter,
+    MeterEventReport,
     MeterEventSummary,
     Price,
     PriceTier,
@@ -119,6 +125,7 @@ from billing_worker.gateway.version import (
 )
 
 __all__ = [
+    "MAX_STREAMED",
     "STRIPE_API_VERSION",
     "Address",
     "CreditNote",
@@ -134,6 +141,7 @@ __all__ = [
     "InvoiceItem",
     "InvoiceLine",
     "Meter",
+    "MeterEventReport",
     "MeterEventSummary",
     "PaymentDeclined",
     "Price",
@@ -170,6 +178,7 @@ __all__ = [
     "get_invoice",
     "get_subscription",
     "get_test_clock",
+    "get_thin_event",
     "is_configured",
     "list_credit_notes",
     "list_events",
@@ -198,6 +207,7 @@ __all__ = [
     "preview_invoice",
     "read_payload",
     "send_meter_event",
+    "send_meter_events",
     "set_auto_advance",
     "sign_payload",
     "update_customer",

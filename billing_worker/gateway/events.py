@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from billing_worker.gateway.parsing import parse_webhook_endpoint
-from billing_worker.gateway.transport import call, iterate, make_path
+from billing_worker.gateway.transport import call, iterate, make_path, make_v2_path
 from billing_worker.gateway.types import WebhookEndpoint
 from billing_worker.gateway.version import STRIPE_API_VERSION
 
@@ -29,6 +29,15 @@ def list_events(*, created_from: datetime, types: Sequence[str] | None = None) -
 def get_event(event: str) -> dict[str, Any]:
     """Raises: GatewayNotFound: unknown, or older than 30 days."""
     return call("get", make_path("events", event))
+
+
+def get_thin_event(event: str) -> dict[str, Any]:
+    """A thin event with its `data`, which its delivery does not carry.
+
+    Raises:
+        GatewayNotFound: unknown, or older than 30 days.
+    """
+    return call("get", make_v2_path("core", "events", event))
 
 
 def create_webhook_endpoint(*, url: str, events: Sequence[str]) -> WebhookEndpoint:

@@ -10,12 +10,15 @@ import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 import stripe
 from django.conf import settings
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
 
 from billing_worker.gateway.errors import (
     DuplicateMeterEvent,
@@ -30,12 +33,16 @@ from billing_worker.gateway.errors import (
 from billing_worker.gateway.version import STRIPE_API_VERSION
 
 Method = Literal["get", "post", "delete"]
+#: Which of Stripe's addresses a call goes to.
+Base = Literal["api", "meter_events"]
 
 #: Seconds to open a connection; the answer may take `STRIPE_TIMEOUT_SECONDS`.
 CONNECT_TIMEOUT_SECONDS = 5
 #: Stripe's greatest page. https://docs.stripe.com/api/pagination
 PAGE_SIZE = 100
 _RETRIES = 2
+#: Connections kept open to each of Stripe's addresses: as many as threads may call at once.
+_POOL_SIZE = 32
 
 
 def _refuse_constant(name: str) -> None:
@@ -74,30 +81,67 @@ def get_client() -> stripe.StripeClient:
     if env.STRIPE_SECRET_KEY is None:
         raise GatewayNotConfigured("Stripe can't be called without STRIPE_SECRET_KEY: set it and try again")
     return _build_client(
-        env.STRIPE_SECRET_KEY.get_secret_value(), env.STRIPE_API_BASE.rstrip("/"), env.STRIPE_TIMEOUT_SECONDS
+        env.STRIPE_SECRET_KEY.get_secret_value(),
+        env.STRIPE_API_BASE.rstrip("/"),
+        env.meter_events_base,
+        env.STRIPE_TIMEOUT_SECONDS,
     )
 
 
 @lru_cache(maxsize=8)
-def _build_client(key: str, base: str, timeout_seconds: int) -> stripe.StripeClient:
+def _build_client(key: str, base: str, meter_events: str, timeout_seconds: int) -> stripe.StripeClient:
     return stripe.StripeClient(
         key,
         stripe_version=STRIPE_API_VERSION,
-        base_addresses={"api": base, "files": base, "connect": base, "meter_events": base},
+        base_addresses={"api": base, "files": base, "connect": base, "meter_events": meter_events},
         max_network_retries=0,
-        http_client=stripe.RequestsClient(timeout=(CONNECT_TIMEOUT_SECONDS, timeout_seconds)),
+        http_client=stripe.RequestsClient(
+            timeout=(CONNECT_TIMEOUT_SECONDS, timeout_seconds), session=_open_session(base, meter_events)
+        ),
     )
+
+
+def _open_session(*bases: str) -> requests.Session:
+    """One pool of connections for all threads. `HTTPS_PROXY` and `NO_PROXY` are read here, once.
+
+    `requests` would read them (and `~/.netrc`) again for each call, which takes a fifth of a meter event's time.
+    """
+    session = requests.Session()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    for base in bases:
+        host = urlsplit(base).hostname
+        for scheme, proxy in get_environ_proxies(base, None).items():
+            session.proxies[f"{scheme}://{host}"] = proxy
+    for prefix in ("https://", "http://"):
+        session.mount(prefix, HTTPAdapter(pool_maxsize=_POOL_SIZE))
+    return session
 
 
 def make_path(*parts: str) -> str:
     """`("invoices", "in_1", "lines")` to `/v1/invoices/in_1/lines`, every part quoted."""
-    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+    return _join("v1", *parts)
+
+
+def make_v2_path(*parts: str) -> str:
+    """`make_path` for API v2, whose bodies are JSON."""
+    return _join("v2", *parts)
+
+
+def _join(*parts: str) -> str:
+    return "".join(f"/{quote(part, safe='')}" for part in parts)
 
 
 def call(
-    method: Method, path: str, params: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None
+    method: Method,
+    path: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    idempotency_key: str | None = None,
+    base: Base = "api",
+    token: str | None = None,
 ) -> dict[str, Any]:
-    """One request to Stripe and its parsed answer.
+    """One request to Stripe and its parsed answer. `token` stands in for the key where Stripe wants another.
 
     GET requests and requests with an idempotency key are tried up to three times by the SDK; others once.
 
@@ -106,9 +150,12 @@ def call(
     """
     options: dict[str, Any] = {
         "max_network_retries": _RETRIES if idempotency_key or method == "get" else 0,
+        "base": base,
     }
     if idempotency_key:
         options["idempotency_key"] = idempotency_key
+    if token:
+        options["api_key"] = token
     client = get_client()
     try:
         answer = client.raw_request(method, path, **{**(params or {}), **options})

@@ -240,6 +240,17 @@ class CreditNote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MeterEventReport:
+    """Usage to report. `identifier` has at most 100 characters; `at` lies at most 35 days back and 5 minutes ahead."""
+
+    event_name: str
+    customer: str
+    value: int
+    identifier: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeterEventSummary:
     """What a meter holds for one customer in `[start_at, end_at)`."""
 

@@ -26,7 +26,7 @@ from billing_worker.alerts.states import AlertName, Severity
 from billing_worker.mirror.raw_copies import copy_object
 from billing_worker.mirror.services import NeedsReading, Reading, apply_payload, read_object
 from billing_worker.webhooks.models import CustomerLock, InboxEvent
-from billing_worker.webhooks.parsing import Envelope, parse_envelope
+from billing_worker.webhooks.parsing import THIN, Envelope, parse_envelope
 from billing_worker.webhooks.registry import StripeEvent, get_receivers
 from billing_worker.webhooks.selectors import is_due
 from billing_worker.webhooks.states import MAX_ATTEMPTS, InboxState, get_pause
@@ -84,7 +84,7 @@ def claim_event(*, inbox_id: int, now: datetime) -> Claim | None:
 
 
 def _work(claim: Claim, *, now: datetime) -> str:
-    envelope = parse_envelope(gateway.loads(claim.row.payload))
+    envelope = _complete(parse_envelope(gateway.loads(claim.row.payload)))
     is_copied = copy_object(
         envelope.content,
         event_created_at=envelope.created_at,
@@ -107,6 +107,13 @@ def _work(claim: Claim, *, now: datetime) -> str:
                 )
             return "processed"
     raise RuntimeError(f"{envelope.content.get('id')} kept changing while it was read {_MAX_READINGS} times")
+
+
+def _complete(envelope: Envelope) -> Envelope:
+    """A thin event as Stripe has it: what was delivered says only that there is something to fetch."""
+    if envelope.content.get("object") != THIN or "data" in envelope.content:
+        return envelope
+    return parse_envelope(gateway.get_thin_event(envelope.id))
 
 
 def _settle(

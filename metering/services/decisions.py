@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from billing_worker.accounts.audit import record_audit
 from billing_worker.alerts.services import raise_alert
@@ -104,8 +105,14 @@ def _decide(
 
 @transaction.atomic
 def reject_reported(*, identifiers: Collection[str], summary: str, subject: str, now: datetime) -> int:
-    """Stripe took these events and refused them later: they count for nothing. Alerts; returns how many were ours."""
-    rejected = MeterEvent.objects.filter(identifier__in=identifiers, state=EventState.SENT).update(
+    """Stripe took these events and refused them later: they count for nothing. Alerts; returns how many were ours.
+
+    The report may come before the sender has settled its request, or settle one whose outcome nobody knew.
+    """
+    taken = Q(state__in=[EventState.SENT, EventState.SENDING, EventState.UNRESOLVED]) | Q(
+        state=EventState.PENDING, uncertain_at__isnull=False
+    )
+    rejected = MeterEvent.objects.filter(taken, identifier__in=identifiers).update(
         state=EventState.REJECTED, reason=f"refused later by Stripe: {summary}"[:500]
     )
     raise_alert(

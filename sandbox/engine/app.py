@@ -13,7 +13,7 @@ from typing import Any
 from sandbox.engine import control, mailgun
 from sandbox.engine.account import ACCOUNT_ID, no_such_account
 from sandbox.engine.core import Engine, RequestHeaders, encode_json
-from sandbox.engine.errors import ParamError, StripeError
+from sandbox.engine.errors import ParamError, StripeError, invalid
 from sandbox.engine.faults import Rule
 from sandbox.engine.form import decode_form
 from sandbox.engine.idempotency import fingerprint
@@ -155,6 +155,8 @@ class SandboxApp:
         status, answer = self.engine.execute(operation, variables, raw, request)
         if rule is not None and rule.kind == "500_after":
             status, answer = 500, _api_error().body(request.request_id)
+        if rule is not None and rule.kind == "400_duplicate" and status == 200:
+            status, answer = 400, _duplicate(raw.get("identifier")).body(request.request_id)
         text = encode_json(answer)
         if key is not None:
             extra.append((b"original-request", request.request_id.encode()))
@@ -212,6 +214,11 @@ def _api_error() -> StripeError:
         "An unknown error occurred. Please try again, or contact support if the problem continues.",
         type="api_error",
     )
+
+
+def _duplicate(identifier: object) -> StripeError:
+    message = f"An event already exists with identifier {identifier}."
+    return invalid("identifier", message, "duplicate_meter_event")
 
 
 def _find(method: str, path: str) -> tuple[Operation, dict[str, str]]:

@@ -79,6 +79,10 @@ class Context:
         """
         self.engine.events.record(self, event_type, obj, previous, at)
 
+    def emit_thin(self, event_type: str, data: JsonObject, related: JsonObject | None = None) -> None:
+        """Record a thin event of API v2 about ``related`` (``id``, ``type``, ``url``) and queue its deliveries."""
+        self.engine.events.record_thin(self, event_type, data, related)
+
     def defer(self, work: Callable[[Context], None], delay: float = 0.0) -> None:
         """Run ``work`` with a Context of its own after this answer has left, at least ``delay`` seconds from now.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sandbox.engine.errors import JsonObject, StripeError
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from sandbox.engine.context import Context
     from sandbox.engine.store import Store
     from sandbox.engine.webhooks import Deliveries
+
+#: Thin events name an object without carrying it; what there is to know is fetched from `/v2/core/events/{id}`.
+THIN = "v2.core.event"
 
 
 class EventLog:
@@ -56,6 +60,25 @@ class EventLog:
         self._store.put("event", record)
         return record
 
+    def record_thin(
+        self, ctx: Context, event_type: str, data: JsonObject, related: JsonObject | None
+    ) -> None:
+        """Record a thin event and queue it. What is delivered has no ``data``, as at Stripe."""
+        record: JsonObject = {
+            "id": self._store.new_id("evt_test"),
+            "object": THIN,
+            "type": event_type,
+            "created": format_instant(ctx.now()),
+            "livemode": False,
+            "context": None,
+            "reason": None,
+        }
+        if related is not None:
+            record["related_object"] = related
+        self._store.put_text(THIN, record["id"], json.dumps(data, ensure_ascii=False))
+        self._store.put(THIN, record)
+        self._deliveries.queue(record)
+
     def load(self, record: JsonObject) -> JsonObject:
         """Return the whole event, snapshot included."""
         return load_event(self._store, record)
@@ -67,11 +90,16 @@ def load_event(store: Store, record: JsonObject) -> JsonObject:
     Raises:
         StripeError: 500, the snapshot is gone (the state file was tampered with).
     """
-    text = store.get_text("event", record["id"])
+    text = store.get_text(record["object"], record["id"])
     if text is None:
         raise StripeError(500, f"The snapshot of {record['id']} is missing.", type="api_error")
     event: dict[str, Any] = {**record, "data": json.loads(text)}
     return event
+
+
+def format_instant(at: int) -> str:
+    """Epoch seconds as API v2 writes them."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _customer_of(obj: JsonObject) -> str | None:

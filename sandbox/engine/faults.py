@@ -15,6 +15,7 @@ REQUEST_KINDS = (
     "500_before",  # api_error, nothing ran
     "500_after",  # the effect took place, the answer is a 500 (kept for idempotent replay, as Stripe keeps it)
     "409",  # lock_timeout, nothing ran
+    "400_duplicate",  # the effect took place, the answer says that the identifier was used (repeated on the way)
     "timeout_before",  # no answer for `seconds`, nothing ran, then the connection closes
     "timeout_after",  # the effect took place, no answer for `seconds`, then the connection closes
     "drop_before",  # the connection closes at once, nothing ran

@@ -13,6 +13,7 @@ from sandbox.resources import invoice_actions as invoice_actions
 from sandbox.resources import invoice_items as invoice_items
 from sandbox.resources import invoice_payments as invoice_payments
 from sandbox.resources import invoices as invoices
+from sandbox.resources import meter_errors as meter_errors
 from sandbox.resources import meter_event_stream as meter_event_stream
 from sandbox.resources import meter_events as meter_events
 from sandbox.resources import meters as meters

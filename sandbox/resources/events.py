@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from sandbox.engine.context import Context
 from sandbox.engine.errors import JsonObject, StripeError, invalid
-from sandbox.engine.events import load_event
+from sandbox.engine.events import THIN, load_event
 from sandbox.engine.routing import on_load, operation
 from sandbox.engine.shapes import list_page
 from sandbox.engine.store import Store
@@ -24,6 +24,12 @@ def _declare(store: Store) -> None:
 def retrieve_event(ctx: Context) -> JsonObject:
     """Return one event with its snapshot."""
     return load_event(ctx.store, ctx.require("event", ctx.path["id"]))
+
+
+@operation("GET", "/v2/core/events/{id}", params="v2.core.EventRetrieveParams")
+def retrieve_thin_event(ctx: Context) -> JsonObject:
+    """Return a thin event with its data"""
+    return load_event(ctx.store, ctx.require(THIN, ctx.path["id"]))
 
 
 @operation("GET", "/v1/events", params="EventListParams")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -70,10 +70,13 @@ class FakeStripe:
     """Counts meter events as Stripe does: identifiers are refused a second time. Faults happen where a test puts them.
 
     `faults` holds, by identifier, what to do at the next call: an exception to raise before the effect, or
-    `("after", exception)` to raise after it.
+    `("after", exception)` to raise after it; `request_faults` does so for whole requests of the stream, in turn.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, batch: int = 1) -> None:
+        self.batch = batch
+        self.requests: list[int] = []
+        self.request_faults: list[Any] = []
         self.events: dict[str, EventCall] = {}
         self.calls: list[str] = []
         self.faults: defaultdict[str, list[Any]] = defaultdict(list)
@@ -97,6 +100,26 @@ class FakeStripe:
         finally:
             with self._lock:
                 self._busy.discard(lane)
+
+    def send_many(self, calls: Sequence[EventCall]) -> None:
+        """Like the stream: taken whole or not at all, a repeated identifier dropped without a word."""
+        lanes = {(call.customer, call.event_name) for call in calls}
+        with self._lock:
+            self.overlaps += bool(lanes & self._busy)
+            self._busy |= lanes
+            self.requests.append(len(calls))
+            fault = self.request_faults.pop(0) if self.request_faults else None
+        try:
+            if isinstance(fault, Exception):
+                raise fault
+            with self._lock:
+                for call in calls:
+                    self.events.setdefault(call.identifier, call)
+            if fault:
+                raise fault[1]
+        finally:
+            with self._lock:
+                self._busy -= lanes
 
     def _count(self, call: EventCall) -> None:
         fault = self.faults[call.identifier].pop(0) if self.faults.get(call.identifier) else None

@@ -12,6 +12,7 @@ ENV = ENV.model_copy(
     update={
         "STRIPE_API_BASE": os.environ.get("TEST_STRIPE_URL", ENV.STRIPE_API_BASE),
         "STRIPE_TIMEOUT_SECONDS": 2,
+        "METER_EVENTS_TRANSPORT": os.environ.get("TEST_TRANSPORT", ENV.METER_EVENTS_TRANSPORT),
         "SHADOW": False,
         "PUBLIC_URL": "http://127.0.0.1:8000",
     }

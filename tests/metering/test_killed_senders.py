@@ -21,21 +21,32 @@ FAULTS = [
     {"kind": "429", "probability": 0.03},
     {"kind": "500_before", "probability": 0.01},
     {"kind": "500_after", "probability": 0.01},
+    {"kind": "400_duplicate", "probability": 0.005},
     {"kind": "drop_before", "probability": 0.005},
     {"kind": "drop_after", "probability": 0.005},
     {"kind": "timeout_before", "probability": 0.0005, "seconds": 3},
     {"kind": "timeout_after", "probability": 0.0005, "seconds": 3},
 ]
+#: A request holds up to a hundred events, so few of them tell all: each is slow, and many fail.
+STREAM_ACCOUNTS = 12
+STREAM_FAULTS = [
+    {"kind": "429", "probability": 0.1},
+    {"kind": "500_before", "probability": 0.05},
+    {"kind": "500_after", "probability": 0.1},
+    {"kind": "drop_before", "probability": 0.05},
+    {"kind": "drop_after", "probability": 0.05},
+    {"kind": "slow", "seconds": 0.8, "times": 8},
+]
 
 
 @pytest.fixture
-def environment(mariadb_server, sandbox_server):
+def environment(request, mariadb_server, sandbox_server):
     sandbox_server.reset()
     inherited = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "VAR_DIR")}
     return {
         **inherited,
         "DJANGO_SETTINGS_MODULE": "tests.metering.process_settings",
-        "TEST_DATABASE_URL": mariadb_server.create_database("killed_senders"),
+        "TEST_DATABASE_URL": mariadb_server.create_database(request.node.name[:60]),
         "TEST_STRIPE_URL": sandbox_server.url,
     }
 
@@ -91,4 +102,36 @@ def test_two_senders_and_a_killed_one_tell_everything_once(environment, sandbox_
     assert result["states"] == {"sent": 10_044}
     # Three times the sum over accounts and days of (31 n + d), n = 0..107, d = 1..31.
     assert result["units"] == 3 * (31 * 31 * 5778 + 108 * 496)
+    assert result["repeated"] > 100
+
+
+def test_batches_of_a_killed_sender_are_told_once(environment, sandbox_server, tmp_path):
+    environment = {**environment, "TEST_TRANSPORT": "v2"}
+    events = STREAM_ACCOUNTS * 93
+    assert run(environment, "prepare", str(STREAM_ACCOUNTS)) == {"events": events}
+    for fault in STREAM_FAULTS:
+        path = "/v2/billing/meter_event_stream"
+        sandbox_server.control("POST", "/_sandbox/faults", {"method": "POST", "path": path, **fault})
+    logs = [tmp_path / f"stream-{number}.log" for number in range(2)]
+    senders = [start_sender(environment, logs[0])]
+    try:
+        deadline = time.monotonic() + 30
+        # Killed while requests are under way: some were counted and no answer was read.
+        while sum(fault["hits"] for fault in sandbox_server.control("GET", "/_sandbox/faults")["data"]) < 3:
+            assert time.monotonic() < deadline, logs[0].read_text()
+            time.sleep(0.02)
+        senders[0].send_signal(signal.SIGKILL)
+        senders.append(start_sender(environment, logs[1]))
+        codes = [sender.wait(timeout=200) for sender in senders]
+    finally:
+        for sender in senders:
+            sender.kill()
+            sender.wait()
+
+    assert codes == [-signal.SIGKILL, 0], "\n".join(log.read_text()[-2000:] for log in logs)
+    result = run(environment, "compare")
+    assert result["differences"] == []
+    assert result["states"] == {"sent": events}
+    # Three times the sum over accounts and days of (31 n + d), n = 0..11, d = 1..31.
+    assert result["units"] == 3 * (31 * 31 * 66 + 12 * 496)
     assert result["repeated"] > 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,7 @@ import stripe
 
 from tests.sandbox.billing_world import World, at
 from tests.sandbox.process import SandboxProcess
+from tests.sandbox.receiver import Receiver
 
 NOW = at(2026, 10, 20, 12)
 DAY = 86_400
@@ -208,3 +210,69 @@ def test_reading_a_month_does_not_walk_its_events(world: World) -> None:
     for _ in range(20):
         assert summaries(world, meter, customer) == [(at(2026, 10, 1), 1_000)]
     assert time.perf_counter() - started < 1
+
+
+def make_streamed(customer: str, identifier: str, **changes: Any) -> dict[str, Any]:
+    payload = {"stripe_customer_id": customer, "value": "3"}
+    return {"event_name": "impressions", "payload": payload, "identifier": identifier, **changes}
+
+
+def open_stream(world: World) -> tuple[stripe.StripeClient, stripe.StripeClient]:
+    """A client with the account's key, and one with a session's token for the stream."""
+    addresses: Any = {"api": world.sandbox.url, "meter_events": world.sandbox.url}
+    client = stripe.StripeClient("sk_test_sandbox", base_addresses=addresses)
+    session = client.v2.billing.meter_event_session.create()
+    return client, stripe.StripeClient(session.authentication_token, base_addresses=addresses)
+
+
+def test_what_the_stream_refuses_is_told_by_thin_events(world: World) -> None:
+    meter, customer = world.meter(), world.customer()
+    client, stream = open_stream(world)
+    with Receiver() as receiver:
+        endpoint = world.v1.webhook_endpoints.create({"url": receiver.url, "enabled_events": ["*"]})
+        good = make_streamed(customer.id, "good", timestamp="2026-10-20T11:00:00Z")
+        strangers = [make_streamed("cus_none", f"stranger-{n}") for n in range(12)]
+        nameless = make_streamed(customer.id, "nameless", event_name="views")
+        stream.v2.billing.meter_event_stream.create({"events": [good, *strangers, nameless, good]})  # type: ignore[list-item]
+        world.sandbox.wait_for(lambda: len(receiver.received) == 2, what="two thin events")
+
+    secret = str(endpoint.secret)
+    for received in receiver.received:
+        told = client.parse_event_notification(received.body, received.headers["stripe-signature"], secret)
+        body = json.loads(received.body)
+        assert body["object"] == "v2.core.event"
+        assert "data" not in body
+        event: Any = told.fetch_event()
+        if told.type == "v1.billing.meter.no_meter_found":
+            assert "related_object" not in body
+            assert [kind.code for kind in event.data.reason.error_types] == ["no_meter"]
+            assert event.data.reason.error_types[0].sample_errors[0]["request"]["identifier"] == "nameless"
+            continue
+        assert told.type == "v1.billing.meter.error_report_triggered"
+        assert body["related_object"]["id"] == meter.id
+        (kind,) = event.data.reason.error_types
+        assert (kind.code, kind.error_count, len(kind.sample_errors)) == (
+            "meter_event_customer_not_found", 12, 10,
+        )  # fmt: skip
+    assert summaries(world, meter, customer) == [(at(2026, 10, 1), 3)]
+    assert world.sandbox.events("v1.billing.meter.error_report_triggered") == []
+
+
+def test_a_sessions_token_ends(world: World) -> None:
+    world.meter()
+    _, stream = open_stream(world)
+    event: Any = make_streamed(world.customer().id, "late")
+    assert world.sandbox.request("POST", "/_sandbox/meter_event_sessions/expire").body == {"expired": 1}
+    with pytest.raises(stripe.TemporarySessionExpiredError) as refused:
+        stream.v2.billing.meter_event_stream.create({"events": [event]})
+    assert (refused.value.http_status, refused.value.code) == (401, "billing_meter_event_session_expired")
+
+
+def test_a_counted_event_can_be_refused_later(world: World) -> None:
+    meter, customer = world.meter(), world.customer()
+    world.use(customer, 5, identifier="5001:2026-10-05:ST")
+    answer = world.sandbox.request("POST", "/_sandbox/meter_events/5001:2026-10-05:ST/refuse")
+    assert answer.status == 200
+    assert summaries(world, meter, customer) in ([], [(at(2026, 10, 1), 0)])
+    again = world.sandbox.request("POST", "/_sandbox/meter_events/5001:2026-10-05:ST/refuse")
+    assert again.status == 404

@@ -6,6 +6,7 @@ import http.client
 import threading
 import time
 import urllib.error
+from typing import Any
 
 import pytest
 import stripe
@@ -145,3 +146,22 @@ def test_the_control_plane_says_what_it_does_not_have(sandbox: SandboxProcess) -
     assert sandbox.request("GET", "/_sandbox/nonsense").status == 404
     health = sandbox.request("GET", "/_sandbox/health", key=None)
     assert health.body == {"status": "ok", "api_version": stripe.api_version}
+
+
+def test_a_repeated_meter_event_is_refused_although_it_was_counted(sandbox: SandboxProcess) -> None:
+    meter = sandbox.client.v1.billing.meters.create(
+        {"display_name": "m", "event_name": "m", "default_aggregation": {"formula": "sum"}}
+    )
+    customer = sandbox.client.v1.customers.create()
+    sandbox.fault(kind="400_duplicate", method="POST", path="/v1/billing/meter_events", times=1)
+    event: Any = {
+        "event_name": "m", "payload": {"stripe_customer_id": customer.id, "value": "7"}, "identifier": "once",
+    }  # fmt: skip
+    with pytest.raises(stripe.InvalidRequestError, match="identifier once") as refused:
+        sandbox.client.v1.billing.meter_events.create(event)
+    assert (refused.value.http_status, refused.value.code) == (400, "duplicate_meter_event")
+    minute = int(time.time()) // 60 * 60
+    held = sandbox.client.v1.billing.meters.event_summaries.list(
+        meter.id, {"customer": customer.id, "start_time": minute - 60, "end_time": minute + 120}
+    )
+    assert [summary.aggregated_value for summary in held.data] == [7]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -53,8 +53,14 @@ class Outcome:
 class MeterPort(Protocol):
     """What the sender needs of Stripe. Errors are the gateway's."""
 
+    #: How many events `send_many` takes in one request; 1 means that `send` is used.
+    batch: int
+
     def send(self, call: EventCall) -> None:
         """Report one event, once."""
+
+    def send_many(self, calls: Sequence[EventCall]) -> None:
+        """Report up to `batch` events in one request, which is taken whole or not at all."""
 
     def get_total(self, *, event_name: str, customer: str, start_at: datetime, end_at: datetime) -> int:
         """What the customer's meter holds for `[start_at, end_at)`."""
@@ -62,6 +68,8 @@ class MeterPort(Protocol):
 
 class StripeMeterPort:
     """Stripe's meter events of API v1. `meters` maps event names to Stripe's meter ids."""
+
+    batch = 1
 
     def __init__(self, meters: dict[str, str]) -> None:
         self._meters = meters
@@ -75,11 +83,38 @@ class StripeMeterPort:
             at=call.at,
         )
 
+    def send_many(self, calls: Sequence[EventCall]) -> None:
+        for call in calls:
+            self.send(call)
+
     def get_total(self, *, event_name: str, customer: str, start_at: datetime, end_at: datetime) -> int:
         summaries = gateway.list_meter_event_summaries(
             meter=self._meters[event_name], customer=customer, start_at=start_at, end_at=end_at
         )
         return sum(summary.value for summary in summaries)
+
+
+class StripeStreamPort(StripeMeterPort):
+    """The meter event stream of API v2. Stripe checks the events after its answer and reports what is wrong later."""
+
+    batch = gateway.MAX_STREAMED
+
+    def send(self, call: EventCall) -> None:
+        self.send_many([call])
+
+    def send_many(self, calls: Sequence[EventCall]) -> None:
+        gateway.send_meter_events(
+            [
+                gateway.MeterEventReport(
+                    event_name=call.event_name,
+                    customer=call.customer,
+                    value=call.value,
+                    identifier=call.identifier,
+                    at=call.at,
+                )
+                for call in calls
+            ]
+        )
 
 
 def send_lane(
@@ -90,30 +125,54 @@ def send_lane(
     breaker: CircuitBreaker,
     deadline: float,
 ) -> list[Outcome]:
-    """Send one lane's events in order. At the first that doesn't go through for now, the rest is released.
+    """Send one thread's share, whole lanes in order. At the first that fails for now, the rest is released.
 
     `deadline` (monotonic seconds) is when to start no further call, well before the lane's lease ends.
     """
     outcomes: list[Outcome] = []
-    for position, call in enumerate(calls):
+    for position in range(0, len(calls), port.batch):
         if breaker.is_open or monotonic() >= deadline:
             reason = breaker.cause or "out of time, next run"
             return outcomes + [Outcome(rest, OutcomeKind.RELEASED, reason) for rest in calls[position:]]
-        limiter.wait()
-        outcome = attempt(call, port=port, breaker=breaker)
-        outcomes.append(outcome)
-        if outcome.kind in (OutcomeKind.RETRY, OutcomeKind.UNRESOLVED):
+        request = calls[position : position + port.batch]
+        limiter.wait(len(request))
+        answered = attempt_request(request, port=port, breaker=breaker)
+        outcomes += answered
+        if any(outcome.kind in (OutcomeKind.RETRY, OutcomeKind.UNRESOLVED) for outcome in answered):
             return outcomes + [
                 Outcome(rest, OutcomeKind.RELEASED, "behind one that failed")
-                for rest in calls[position + 1 :]
+                for rest in calls[position + port.batch :]
             ]
     return outcomes
 
 
+def attempt_request(calls: Sequence[EventCall], *, port: MeterPort, breaker: CircuitBreaker) -> list[Outcome]:
+    """Make one request for these events. An unknown outcome of a request is an unknown outcome of each of them.
+
+    A request that is refused as a whole is made again event by event, so that a bad one costs no other.
+    """
+    if len(calls) == 1:
+        return [attempt(calls[0], port=port, breaker=breaker)]
+    outcome = _attempt(calls[0], lambda: port.send_many(calls), breaker)
+    if outcome.kind not in (OutcomeKind.REJECTED, OutcomeKind.FOREIGN, OutcomeKind.EXPIRED):
+        return [Outcome(call, outcome.kind, outcome.reason) for call in calls]
+    singly: list[Outcome] = []
+    for position, call in enumerate(calls):
+        singly.append(attempt(call, port=port, breaker=breaker))
+        if singly[-1].kind in (OutcomeKind.RETRY, OutcomeKind.UNRESOLVED):
+            rest = calls[position + 1 :]
+            return singly + [Outcome(r, OutcomeKind.RELEASED, "behind one that failed") for r in rest]
+    return singly
+
+
 def attempt(call: EventCall, *, port: MeterPort, breaker: CircuitBreaker) -> Outcome:
     """Make the call and say what it meant; only programming errors propagate."""
+    return _attempt(call, lambda: port.send(call), breaker)
+
+
+def _attempt(call: EventCall, send: Callable[[], None], breaker: CircuitBreaker) -> Outcome:
     try:
-        port.send(call)
+        send()
     except gateway.DuplicateMeterEvent as error:
         breaker.succeed()
         if call.is_repeat:

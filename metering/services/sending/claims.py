@@ -220,3 +220,16 @@ def group_by_lane(calls: Sequence[EventCall]) -> dict[int, list[EventCall]]:
     for call in calls:
         lanes[call.lane_id].append(call)
     return dict(lanes)
+
+
+def bundle_lanes(lanes: dict[int, list[EventCall]], *, size: int) -> list[dict[int, list[EventCall]]]:
+    """Whole lanes put together so that a bundle fills requests of `size` events; one lane each where size is 1."""
+    bundles: list[dict[int, list[EventCall]]] = []
+    held = size
+    for lane_id, calls in lanes.items():
+        if not bundles or held + len(calls) > size:
+            bundles.append({})
+            held = 0
+        bundles[-1][lane_id] = calls
+        held += len(calls)
+    return bundles

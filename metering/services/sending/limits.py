@@ -20,13 +20,13 @@ class RateLimiter:
         self._next = 0.0
         self._lock = threading.Lock()
 
-    def wait(self) -> None:
-        """Return when the caller may start."""
+    def wait(self, events: int = 1) -> None:
+        """Return when the caller may start a request with so many events."""
         with self._lock:
             now = time.monotonic()
             start = max(self._next, now)
             # A pause earns no burst beyond a tenth of a second.
-            self._next = max(start + self._interval, now - 0.1)
+            self._next = max(start + self._interval * events, now - 0.1)
         if start > now:
             time.sleep(start - now)
 

@@ -23,6 +23,7 @@ from metering.services.seam import Seam, align_with_seam
 from metering.services.sending.attempts import MeterPort, Outcome, OutcomeKind, send_lane
 from metering.services.sending.claims import (
     assign_customers,
+    bundle_lanes,
     claim_events,
     count_without_customer,
     doubt_stale_repeats,
@@ -190,18 +191,23 @@ def _send(result: SendResult, port: MeterPort, options: SenderOptions, clock: Cl
     result.claimed += len(calls)
     limiter, breaker = RateLimiter(options.per_second), CircuitBreaker()
     with ThreadPoolExecutor(max_workers=options.threads, thread_name_prefix="meter") as pool:
-        running: dict[Future[list[Outcome]], int] = {
+        running: dict[Future[list[Outcome]], list[int]] = {
             pool.submit(
-                send_lane, lane_calls, port=port, limiter=limiter, breaker=breaker, deadline=deadline
-            ): lane_id
-            for lane_id, lane_calls in group_by_lane(calls).items()
+                send_lane,
+                [call for lane_calls in bundle.values() for call in lane_calls],
+                port=port,
+                limiter=limiter,
+                breaker=breaker,
+                deadline=deadline,
+            ): list(bundle)
+            for bundle in bundle_lanes(group_by_lane(calls), size=port.batch)
         }
         while running:
             # Lanes that end within a moment are settled together: fewer transactions, none of them long.
             wait(running, return_when=FIRST_COMPLETED)
             done, _ = wait(running, timeout=SETTLE_SECONDS)
             outcomes = [outcome for future in done for outcome in future.result()]
-            lanes = [running.pop(future) for future in done]
+            lanes = [lane_id for future in done for lane_id in running.pop(future)]
             retry_busy(partial(settle, outcomes, lane_ids=lanes, token=token, now=clock()))
             _count(result, outcomes)
     result.cause = breaker.cause
