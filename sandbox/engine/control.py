@@ -44,6 +44,11 @@ async def _route(
             return {"status": "ok"}
         case _, ["mailgun", "messages"]:
             return _mail(engine, method)
+        case "GET", ["mailgun", "tracking"]:
+            return engine.mail_tracking.get()
+        case "POST", ["mailgun", "tracking"]:
+            given = decode_object(body)
+            return engine.mail_tracking.configure(given.get("url"), given.get("signing_key", ""))
     raise _unknown(method, parts)
 
 

@@ -20,6 +20,7 @@ from sandbox.engine.events import EventLog
 from sandbox.engine.expand import expand_answer
 from sandbox.engine.faults import Faults
 from sandbox.engine.idempotency import Replays
+from sandbox.engine.mailgun_tracking import MailTracking
 from sandbox.engine.params import compile_params
 from sandbox.engine.shapes import render
 from sandbox.engine.store import Store
@@ -44,6 +45,7 @@ class Engine:
         self.deliveries = Deliveries(self.store, self.faults, retry_schedule)
         self.events = EventLog(self.store, self.deliveries)
         self.replays = Replays(self.store)
+        self.mail_tracking = MailTracking(self.store)
         self._forwarded: JsonObject | None = None
         self._committed: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,6 +144,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.deliveries.stop()
+        await self.mail_tracking.stop()
         self.store.close()
 
     def defer(self, work: Callable[[Context], None], delay: float) -> None:
@@ -159,6 +162,7 @@ class Engine:
         self.faults.clear()
         self.replays.clear()
         self.deliveries.clear()
+        self.mail_tracking.clear()
         if self._forwarded is not None:
             self.store.put("webhook_endpoint", dict(self._forwarded))
         self.run_load_hooks()

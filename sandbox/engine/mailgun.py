@@ -47,16 +47,15 @@ def _answer(
             "message": "Need at least one of 'text', 'html', 'amp-html' or 'template' parameters specified"
         }
     message_id = f"<{secrets.token_hex(10)}@{parts[1]}>"
-    engine.store.put(
-        "_mail",
-        {
-            "id": message_id,
-            "domain": parts[1],
-            "received_at": int(time.time()),
-            "fields": fields,
-            "files": files,
-        },
-    )
+    message: JsonObject = {
+        "id": message_id,
+        "domain": parts[1],
+        "received_at": int(time.time()),
+        "fields": fields,
+        "files": files,
+    }
+    engine.store.put("_mail", message)
+    engine.mail_tracking.report(message)
     return 200, {"id": message_id, "message": "Queued. Thank you."}
 
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
 import requests
 
 from tests.sandbox.process import SandboxProcess
+from tests.sandbox.receiver import Receiver
 
 AUTH = ("api", "key-sandbox")
 FIELDS = {
@@ -49,3 +56,75 @@ def test_mail_without_key_sender_or_body_is_refused(sandbox: SandboxProcess) -> 
         assert requests.post(url, data=partial, auth=AUTH, timeout=5).status_code == 400
     assert requests.get(url, auth=AUTH, timeout=5).status_code == 404
     assert sandbox.request("GET", "/_sandbox/mailgun/messages").body["data"] == []
+
+
+@pytest.fixture
+def tracked(sandbox: SandboxProcess) -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        target = {"url": receiver.url, "signing_key": "key-tracking"}
+        assert sandbox.request("POST", "/_sandbox/mailgun/tracking", json_body=target).status == 200
+        yield receiver
+
+
+def send(sandbox: SandboxProcess, **fields: object) -> None:
+    url = f"{sandbox.url}/v3/mg.example.com/messages"
+    assert requests.post(url, auth=AUTH, data=FIELDS | fields, timeout=5).status_code == 200
+
+
+def read_tracking(receiver: Receiver, sandbox: SandboxProcess, count: int) -> list[dict[str, Any]]:
+    sandbox.wait_for(lambda: len(receiver.received) >= count, 5)
+    return [json.loads(received.body) for received in receiver.received]
+
+
+def test_each_recipient_has_a_signed_tracking_webhook(sandbox: SandboxProcess, tracked: Receiver) -> None:
+    send(sandbox, bcc="CRM <crm@example.com>", **{"h:Message-Id": "<17.0@example.com>", "v:mail": "17"})
+    told = read_tracking(tracked, sandbox, 3)
+    for payload in told:
+        signature = payload["signature"]
+        text = f"{signature['timestamp']}{signature['token']}".encode()
+        assert signature["signature"] == hmac.new(b"key-tracking", text, hashlib.sha256).hexdigest()
+    events = [payload["event-data"] for payload in told]
+    assert [(event["event"], event["recipient"]) for event in events] == [
+        ("delivered", "a@example.com"),
+        ("delivered", "b@example.com"),
+        ("delivered", "crm@example.com"),
+    ]
+    assert events[0]["message"]["headers"]["message-id"] == "17.0@example.com"
+    assert events[0]["user-variables"] == {"mail": "17"}
+    assert len({payload["signature"]["token"] for payload in told}) == 3
+
+
+def test_an_address_says_what_becomes_of_it(sandbox: SandboxProcess, tracked: Receiver) -> None:
+    send(
+        sandbox, to=["bounce@example.com", "defer@example.com", "complain@example.com", "silent@example.com"]
+    )
+    events = [payload["event-data"] for payload in read_tracking(tracked, sandbox, 4)]
+    assert [(event["event"], event.get("severity"), event["recipient"]) for event in events] == [
+        ("failed", "permanent", "bounce@example.com"),
+        ("failed", "temporary", "defer@example.com"),
+        ("delivered", None, "complain@example.com"),
+        ("complained", None, "complain@example.com"),
+    ]
+
+
+def test_a_tracking_webhook_that_was_not_taken_comes_again(
+    sandbox: SandboxProcess, tracked: Receiver
+) -> None:
+    tracked.answers = [500]
+    send(sandbox, to="a@example.com")
+    first, second = read_tracking(tracked, sandbox, 2)
+    assert first["event-data"] == second["event-data"]
+    assert first["signature"]["token"] != second["signature"]["token"]
+
+
+def test_tracking_needs_an_address_and_a_key_and_ends_without(
+    sandbox: SandboxProcess, tracked: Receiver
+) -> None:
+    path = "/_sandbox/mailgun/tracking"
+    assert sandbox.request("POST", path, json_body={"url": tracked.url}).status == 400
+    assert sandbox.request("POST", path, json_body={"url": 7, "signing_key": "k"}).status == 400
+    assert sandbox.request("GET", path).body["url"] == tracked.url
+    assert sandbox.request("POST", path, json_body={"url": ""}).status == 200
+    send(sandbox)
+    assert sandbox.request("GET", path).body["url"] == ""
+    assert tracked.received == []
