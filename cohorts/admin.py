@@ -17,6 +17,7 @@ from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from cohorts.models import Cohort, CohortMember, SignOff
 from cohorts.page import build_cohort_page
@@ -33,7 +34,7 @@ STATE_LABELS = {
 }
 
 
-class ReadOnlyAdmin(ModelAdmin):
+class ReadOnlyAdmin(FoldedSearch, ModelAdmin):
     """Services write these rows; the console shows them and calls the services."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

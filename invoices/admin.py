@@ -16,6 +16,7 @@ from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from billing_worker.core.money import format_minor
 from invoices.models import InvoiceDocument, InvoiceMail, ManagedCharge
@@ -48,7 +49,7 @@ MAIL_LABELS = {
 }
 
 
-class ReadOnlyAdmin(ModelAdmin):
+class ReadOnlyAdmin(FoldedSearch, ModelAdmin):
     """Services are the only writers: the console shows."""
 
     list_per_page = 50

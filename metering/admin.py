@@ -19,6 +19,7 @@ from unfold.decorators import action
 from unfold.forms import ActionForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from metering.console.seam_form import PERMISSION, describe_change, show_seam_form
 from metering.console.views import get_usage_urls
@@ -62,7 +63,7 @@ class UsageRecordInline(ReadOnly, TabularInline):
 
 
 @admin.register(UsageFeed)
-class UsageFeedAdmin(ReadOnly, ModelAdmin):
+class UsageFeedAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     """An account's month of usage, with every statement ever made about it."""
 
     list_display = ("account", "period", "granularity", "show_month")
@@ -97,7 +98,7 @@ class ReasonForm(ActionForm):
 
 
 @admin.register(MeterEvent)
-class MeterEventAdmin(ReadOnly, ModelAdmin):
+class MeterEventAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     """The outbox. Who may decide about single events sees the actions; everybody sees the rows."""
 
     list_display = ("identifier", "account", "meter", "value", "at", "state", "attempts", "sent_at", "reason")
@@ -148,7 +149,7 @@ class MeterEventAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(SeamSetting)
-class SeamSettingAdmin(ReadOnly, ModelAdmin):
+class SeamSettingAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     list_display = ("account", "shadow", "bill_from", "changed_at")
     list_filter = ("shadow",)
     search_fields = ("account__id", "account__name")

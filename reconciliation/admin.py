@@ -16,6 +16,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from billing_worker.core.money import format_minor
 from reconciliation.models import AccountResult, Drift, DriftEvent, ReconciliationRun
@@ -110,7 +111,7 @@ class AcceptDriftForm(forms.Form):
 
 
 @admin.register(Drift)
-class DriftAdmin(ReadOnlyMixin, AmountsMixin, ModelAdmin):
+class DriftAdmin(ReadOnlyMixin, AmountsMixin, FoldedSearch, ModelAdmin):
     list_display = (
         "account", "period", "kind", "show_state", "show_cause", "legacy", "stripe", "difference", "owner",
     )  # fmt: skip

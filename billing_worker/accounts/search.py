@@ -23,7 +23,10 @@ def register_lower() -> None:
 
 
 class FoldedSearch:
-    """For a `ModelAdmin` with plain names in `search_fields`: every word must occur in one of them."""
+    """For a `ModelAdmin` with plain names in `search_fields`: every word must occur in one of them.
+
+    A name with `=` in front, as Django knows it, must be the whole word.
+    """
 
     model: type[Model]
 
@@ -36,6 +39,8 @@ class FoldedSearch:
         return queryset, False
 
     def _match(self, name: str, word: str) -> Q:
+        if name.startswith("="):
+            return Q(**{f"{name[1:]}__iexact": word})
         if isinstance(get_fields_from_path(self.model, name)[-1], CharField | TextField):
             return Q(**{f"{name}__lower__contains": Lower(Value(word))})
         return Q(**{f"{name}__icontains": word})

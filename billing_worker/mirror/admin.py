@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
+from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.money import format_minor
 from billing_worker.mirror.models import (
     RawCopy,
@@ -48,7 +49,7 @@ class LineInline(ReadOnly, TabularInline):
 
 
 @admin.register(StripeInvoice)
-class StripeInvoiceAdmin(ReadOnly, ModelAdmin):
+class StripeInvoiceAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     list_display: ClassVar = [
         "__str__", "account", "status", "total", "billing_reason", "period_start", "period_end", "created_at",
     ]  # fmt: skip
@@ -64,7 +65,7 @@ class StripeInvoiceAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(StripeSubscription)
-class StripeSubscriptionAdmin(ReadOnly, ModelAdmin):
+class StripeSubscriptionAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     list_display: ClassVar = [
         "stripe_subscription_id", "account", "status", "currency", "current_period_start", "current_period_end",
     ]  # fmt: skip
@@ -74,7 +75,7 @@ class StripeSubscriptionAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(StripeCreditNote)
-class StripeCreditNoteAdmin(ReadOnly, ModelAdmin):
+class StripeCreditNoteAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     list_display: ClassVar = ["__str__", "account", "status", "total", "stripe_invoice_id", "created_at"]
     list_filter: ClassVar = ["status", "currency", "reason"]
     list_select_related: ClassVar = ["account"]
@@ -86,7 +87,7 @@ class StripeCreditNoteAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(RawCopy)
-class RawCopyAdmin(ReadOnly, ModelAdmin):
+class RawCopyAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     list_display: ClassVar = ["stripe_object_id", "kind", "copied_at", "failed_attempts", "next_attempt_at"]
     list_filter: ClassVar = ["kind"]
     search_fields: ClassVar = ["stripe_object_id", "last_error"]

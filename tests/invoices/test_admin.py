@@ -7,6 +7,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from billing_worker.accounts.models import Account
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.states import MailState
 from tests.invoices.factories import make_invoice, make_stored_document
@@ -118,3 +119,13 @@ def test_a_document_that_does_not_exist_is_no_error(admin_client):
     missing = reverse("admin:invoices_invoicedocument_change", args=[999])
     assert admin_client.get(missing).status_code == 302
     assert admin_client.get(reverse("admin:invoices_invoicedocument_pdf", args=[999])).status_code == 404
+
+
+def test_search_ignores_upper_and_lower_case_and_takes_a_whole_account_id(admin_client):
+    document = make_stored_document(make_invoice(number="NWA-0007"))
+    Account.objects.filter(pk=document.account_id).update(name="Café Nord")
+    page = reverse("admin:invoices_invoicedocument_changelist")
+    for wanted in ("nwa-0007", "nord CAF", str(document.account_id)):
+        assert "NWA-0007" in admin_client.get(page, {"q": wanted}).content.decode(), wanted
+    for other in ("nwa-0008", str(document.account_id)[:-1], "nobody"):
+        assert "NWA-0007" not in admin_client.get(page, {"q": other}).content.decode(), other
