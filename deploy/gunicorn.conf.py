@@ -9,6 +9,9 @@ each (default 4): requests wait for the database, so threads help more than proc
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
+from typing import Any
 
 wsgi_app = "billing_worker.wsgi"
 bind = os.environ.get("WEB_BIND", "127.0.0.1:8000")
@@ -31,3 +34,25 @@ errorlog = "-"
 loglevel = "warning"
 # Its control socket would be one file in the home folder for every server of this user.
 control_socket_disable = True
+
+# `/metrics` adds up all processes: each keeps its counters in a file here. A folder that the environment names belongs
+# to whoever named it; our own is emptied when the server starts (not at a reload), or old processes would be counted.
+_own_metrics = None
+if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    _var = os.environ.get("VAR_DIR") or Path(__file__).resolve().parent.parent / "var"
+    _own_metrics = Path(_var) / "metrics"
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_own_metrics)
+
+
+def on_starting(server: Any) -> None:
+    """Once, before the first process."""
+    if _own_metrics is not None:
+        shutil.rmtree(_own_metrics, ignore_errors=True)
+        _own_metrics.mkdir(parents=True)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """A process that ended keeps its counters; its gauges go."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
