@@ -42,6 +42,7 @@ if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     _var = os.environ.get("VAR_DIR") or Path(__file__).resolve().parent.parent / "var"
     _own_metrics = Path(_var) / "metrics"
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_own_metrics)
+    _own_metrics.mkdir(parents=True, exist_ok=True)
 
 
 def on_starting(server: Any) -> None:

@@ -169,7 +169,10 @@ def test_production_insists(changes, problem):
 
 def test_subdomains_and_stars_are_hosts_outside_production():
     for allowed in ("*", ".example.com", "billing.example.com"):
-        load_environment({**GOOD, "PUBLIC_URL": "https://billing.example.com", "ALLOWED_HOSTS": allowed})
+        env = load_environment(
+            {**GOOD, "PUBLIC_URL": "https://billing.example.com", "ALLOWED_HOSTS": allowed}
+        )
+        assert [allowed] == env.ALLOWED_HOSTS
 
 
 def test_secrets_do_not_show_in_the_environment_s_text():

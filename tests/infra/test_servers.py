@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -144,6 +145,7 @@ def test_children_of_a_server_end_with_it(tmp_path: Path) -> None:
         child = int(server.tail())
         assert is_alive(child)
     wait_until(lambda: not is_alive(child), what="the end of the child")
+    assert not is_alive(child)
 
 
 def test_servers_end_with_a_killed_test_run(tmp_path: Path) -> None:
@@ -157,7 +159,10 @@ print(server.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    wait_until(lambda: not is_alive(int(done.stdout)), what="the end of the server")
+    assert done.returncode == -signal.SIGKILL
+    server = int(done.stdout)
+    wait_until(lambda: not is_alive(server), what="the end of the server")
+    assert not is_alive(server)
 
 
 def test_free_ports_are_free() -> None:
