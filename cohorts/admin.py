@@ -19,9 +19,11 @@ from unfold.decorators import display
 
 from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
+from cohorts.document_filters import CohortFilter, DriftFilter
 from cohorts.models import Cohort, CohortMember, SignOff
 from cohorts.page import build_cohort_page
 from cohorts.services import open_gate, reconcile_cohort, sign_off, start_dual_run
+from invoices.admin import InvoiceDocumentAdmin
 from metering.console.seam_form import describe_change, show_seam_form
 from metering.services.arming import SeamChange
 
@@ -32,6 +34,8 @@ STATE_LABELS = {
     "clean": "warning",
     "migrated": "success",
 }
+
+InvoiceDocumentAdmin.add_filters(CohortFilter, DriftFilter)
 
 
 class ReadOnlyAdmin(FoldedSearch, ModelAdmin):

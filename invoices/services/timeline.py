@@ -54,6 +54,23 @@ def compile_timeline(invoice: StripeInvoice) -> list[TimelineEntry]:
     return sorted(entries)
 
 
+def measure_steps(entries: list[TimelineEntry]) -> list[tuple[TimelineEntry, str]]:
+    """Each entry with the time since the one before it, like `+2.5 s`, `+4 min`, `+3 d`; the first has none."""
+    steps = []
+    before: datetime | None = None
+    for entry in entries:
+        steps.append((entry, "" if before is None else _format_gap((entry.at - before).total_seconds())))
+        before = entry.at
+    return steps
+
+
+def _format_gap(seconds: float) -> str:
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"+{seconds / size:.1f} {unit}" if unit == "s" else f"+{seconds / size:.0f} {unit}"
+    return f"+{seconds / 86400:.0f} d"
+
+
 def _tell_document(document: InvoiceDocument) -> list[TimelineEntry]:
     name = f"{document.get_kind_display()} revision {document.revision}"
     by = f" by {document.requested_by}" if document.requested_by else ""

@@ -129,3 +129,15 @@ def test_search_ignores_upper_and_lower_case_and_takes_a_whole_account_id(admin_
         assert "NWA-0007" in admin_client.get(page, {"q": wanted}).content.decode(), wanted
     for other in ("nwa-0008", str(document.account_id)[:-1], "nobody"):
         assert "NWA-0007" not in admin_client.get(page, {"q": other}).content.decode(), other
+
+
+@pytest.mark.parametrize(
+    ("base", "link"),
+    [("https://api.stripe.com", "https://dashboard.stripe.com/test/invoices/"), ("http://127.0.0.1:1", None)],
+)
+def test_the_page_leads_to_stripe_unless_the_sandbox_is_stripe(admin_client, settings, base, link):
+    settings.ENV = settings.ENV.model_copy(update={"STRIPE_API_BASE": base, "STRIPE_SECRET_KEY": None})
+    document = make_stored_document()
+    page = admin_client.get(url("change", document)).content.decode()
+    assert (f"{link}{document.invoice.stripe_invoice_id}" in page) == (link is not None)
+    assert ("Open in Stripe" in page) == (link is not None)

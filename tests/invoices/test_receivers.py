@@ -11,7 +11,7 @@ import pytest
 from billing_worker.alerts.models import Alert
 from billing_worker.webhooks.registry import StripeEvent, get_receivers
 from invoices.models import InvoiceDocument, InvoiceEvent
-from invoices.services.timeline import compile_timeline
+from invoices.services.timeline import TimelineEntry, compile_timeline, measure_steps
 from tests.invoices.factories import NOVEMBER, NOW, make_invoice, make_stored_document
 
 pytestmark = pytest.mark.django_db
@@ -84,3 +84,12 @@ def test_the_timeline_tells_the_story_in_order():
         "Invoice revision 1 rendered and stored",
         "Mail queued",
     ]
+
+
+def test_the_timeline_says_how_long_each_step_took():
+    waits = [0, 2.5, 240, 7200, 3 * 86400]
+    at, entries = NOW, []
+    for wait in waits:
+        at += timedelta(seconds=wait)
+        entries.append(TimelineEntry(at, 0, "x"))
+    assert [gap for _, gap in measure_steps(entries)] == ["", "+2.5 s", "+4 min", "+2 h", "+3 d"]
