@@ -11,19 +11,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeVar
 
-from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from billing_worker.accounts.models import Account
 from billing_worker.core.errors import Unavailable
+from billing_worker.deadlocks import do_again, is_undone, retry_when_undone
 from metering.models import UsageFeed, UsageRecord
 from metering.parsing import FieldErrors, UsageInput
 from metering.states import Granularity
 
 Status = Literal["created", "unchanged", "restated", "conflict", "invalid"]
 FeedKey = tuple[int, str]
-ATTEMPTS = 5
-#: MariaDB's deadlock and lock wait timeout; the transaction is gone and may be done again.
-_RETRYABLE = {1205, 1213}
 _INSERT = (
     "INSERT INTO metering_usagerecord (feed_id, bucket_date, usage_type, revision, quantity, delta, reason, author,"
     " received_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
@@ -107,16 +105,12 @@ def retry_busy(work: Callable[[], T], *, also: type[DatabaseError] | None = None
     Raises:
         StoreBusy: it was given up `ATTEMPTS` times.
     """
-    for _ in range(ATTEMPTS):
-        try:
-            return work()
-        except OperationalError as error:
-            if not (error.args and error.args[0] in _RETRYABLE):
-                raise
-        except DatabaseError as error:
-            if also is None or not isinstance(error, also):
-                raise
-    raise StoreBusy("other writers hold the same months: send the batch again")
+    try:
+        return do_again(work, also=also) if also else retry_when_undone(work)()
+    except DatabaseError as error:
+        if not (is_undone(error) or (also and isinstance(error, also))):
+            raise
+        raise StoreBusy("other writers hold the same months: send the batch again") from error
 
 
 @transaction.atomic

@@ -4,6 +4,7 @@ import pytest
 from django.db import IntegrityError, OperationalError, transaction
 
 from billing_worker.core.periods import Period
+from billing_worker.deadlocks import ATTEMPTS
 from metering.models import UsageFeed, UsageRecord
 from metering.selectors import get_period_totals, get_usage_totals
 from metering.services import ingest
@@ -175,6 +176,7 @@ def test_a_revision_without_a_reason_is_refused_by_the_database(account):
             )
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_deadlock_is_done_again_and_other_errors_are_not():
     answers = [
         OperationalError(1213, "Deadlock found"),
@@ -194,7 +196,7 @@ def test_a_deadlock_is_done_again_and_other_errors_are_not():
     with pytest.raises(OperationalError):
         retry_busy(work)
 
-    answers[:] = [OperationalError(1213, "Deadlock found")] * ingest.ATTEMPTS
+    answers[:] = [OperationalError(1213, "Deadlock found")] * ATTEMPTS
     with pytest.raises(StoreBusy, match="send the batch again"):
         retry_busy(work)
 
