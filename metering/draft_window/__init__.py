@@ -1,0 +1,1 @@
+"""Drafts are held until the usage of their month is complete and sent, then released by us."""
