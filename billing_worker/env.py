@@ -199,6 +199,15 @@ class Environment(BaseModel):
     USAGE_OVERDUE_HOURS: int = Field(
         12, ge=1, description="Hours after a day's end until a day that the warehouse lacks raises an alert."
     )
+    DRAFT_HOLD: bool = Field(
+        True, description="Hold draft invoices until their month's usage is complete and sent."
+    )
+    DRAFT_HOLD_DEADLINE_HOURS: int = Field(
+        48, ge=1, le=720, description="Hours after its creation until a held draft raises an alert."
+    )
+    DRAFT_HOLD_AFTER_DEADLINE: Literal["release", "keep"] = Field(
+        "release", description="Then `release` the draft as it is, or `keep` it held."
+    )
     PARITY_SECRET: SecretList = Field(
         default_factory=list,
         description="Secrets shared with the other side, comma separated: any matches, the first signs. Empty: none.",

@@ -23,6 +23,8 @@ from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from metering.console.seam_form import PERMISSION, describe_change, show_seam_form
 from metering.console.views import get_usage_urls
+from metering.draft_window.admin import DraftHoldAdmin as DraftHoldAdmin
+from metering.draft_window.admin import UsageCompletionAdmin as UsageCompletionAdmin
 from metering.models import MeterEvent, SeamSetting, UsageFeed, UsageRecord
 from metering.parity.admin import ParityCheckAdmin as ParityCheckAdmin
 from metering.pulling.admin import UsagePullAdmin as UsagePullAdmin

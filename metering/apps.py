@@ -7,3 +7,4 @@ class MeteringConfig(AppConfig):
 
     def ready(self) -> None:
         from metering import receivers  # noqa: F401
+        from metering.draft_window import receivers as _draft_receivers  # noqa: F401

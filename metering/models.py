@@ -8,6 +8,8 @@ from django.db import models
 from django.db.models import F, Q
 
 from billing_worker.accounts.models import Account
+from metering.draft_window.models import DraftHold as DraftHold
+from metering.draft_window.models import UsageCompletion as UsageCompletion
 from metering.parity.models import ParityCheck as ParityCheck
 from metering.parity.models import ParityResult as ParityResult
 from metering.pulling.models import UsagePull as UsagePull

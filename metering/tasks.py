@@ -10,6 +10,8 @@ from django.utils import timezone
 from billing_worker.alerts.kicks import send_kick
 from billing_worker.gateway import is_configured
 from metering.config import get_grace, get_port, get_seam, get_sender_options
+from metering.draft_window.tasks import sweep_draft_holds as sweep_draft_holds
+from metering.draft_window.tasks import work_draft_hold as work_draft_hold
 from metering.parity.tasks import check_parity as check_parity
 from metering.pulling.tasks import pull_usage as pull_usage
 from metering.runs.services import do_run, start_run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from metering.api.completions import CompletionsView
 from metering.api.internal import RollUpRunView, RollUpView
 from metering.api.parity import UsageParityView
 from metering.api.views import PeriodUsageView, UsageView
@@ -13,5 +14,6 @@ urlpatterns = [
     path("internal/rollup/run", RollUpRunView.as_view(), name="rollup-run"),
     path("internal/usage-parity", UsageParityView.as_view(), name="usage-parity"),
     path("usage", UsageView.as_view(), name="usage"),
+    path("usage/completions", CompletionsView.as_view(), name="usage-completions"),
     path("usage/<int:account_id>/<str:period>", PeriodUsageView.as_view(), name="period-usage"),
 ]

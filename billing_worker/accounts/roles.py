@@ -29,12 +29,14 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
         "invoices.rerender_invoicedocument",
         "metering.change_seamsetting",
         "metering.decide_meterevent",
+        "metering.release_drafthold",
         "reconciliation.accept_drift",
     ),
     FINANCE: (
         "cohorts.sign_off_cohort",
         "invoices.resend_invoicemail",
         "metering.decide_meterevent",
+        "metering.release_drafthold",
         "reconciliation.accept_drift",
     ),
     ENGINEER: (

@@ -36,6 +36,7 @@ def check_everything(scene: Scene) -> None:
     _check_catalog(scene)
     _check_meters(scene)
     _check_webhooks(scene)
+    _check_holds(scene)
     _check_invoices(scene)
     _check_drift(scene)
     _check_cohorts(scene)
@@ -109,6 +110,16 @@ def wait_for_deliveries(scene: Scene, *, timeout: float) -> int:
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.2)
+
+
+def _check_holds(scene: Scene) -> None:
+    """Usage was complete and sent when the drafts came, so no draft was held and Stripe was not called for any."""
+    from metering.models import DraftHold
+
+    states = Counter(DraftHold.objects.filter(period=scene.place.period).values_list("state", flat=True))
+    scene.tell.check(
+        "Drafts of the month that had to be held", expected=0, found=states.total() - states["not_needed"]
+    )
 
 
 def _check_invoices(scene: Scene) -> None:

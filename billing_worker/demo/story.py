@@ -35,7 +35,7 @@ BATCH: Final = 1000
 #: How long webhooks, PDFs and mails may take: tries of so many seconds each, a dead process ends it at once.
 SETTLE_TRIES: Final = 18
 SETTLE_SECONDS: Final = 10
-TOTAL_STEPS: Final = 20
+TOTAL_STEPS: Final = 21
 
 
 @dataclass(slots=True)
@@ -113,6 +113,7 @@ def _tell_story(scene: Scene) -> None:
         (f"Post the daily usage of {period}", _post_usage),
         ("Roll it up into meter events", lambda scene: _first_line(_manage("roll_up_usage", period=period))),
         ("Move the clocks to the last evening", lambda scene: _advance(scene, hours=-0.5)),
+        ("Declare the usage complete", _declare_complete),
         ("Send the meter events", lambda scene: _first_line(_manage("send_meter_events"))),
         (
             "Put the managed jobs on the bill",
@@ -235,6 +236,19 @@ def _post_usage(scene: Scene) -> str:
     scene.tell.check("Usage figures taken", expected=len(scene.usage), found=created)
     scene.tell.check("Usage sent twice is taken once", expected=len(again), found=unchanged)
     return f"{created:,} taken; {unchanged:,} sent again, all unchanged"
+
+
+def _declare_complete(scene: Scene) -> str:
+    """The sender's word that the month is all there: no draft has to be held for it."""
+    answer = requests.post(
+        f"{scene.web_url}/usage/completions",
+        json={"period": scene.place.period, "account_ids": "all"},
+        headers={"Authorization": f"Api-Key {scene.service_key}"},
+        timeout=60,
+    )
+    if not answer.ok:
+        raise DemoError(f"POST /usage/completions answers {answer.status_code}: {answer.text[:200]}")
+    return f"{scene.place.period} of every account"
 
 
 def _post_batches(scene: Scene, records: list[dict[str, Any]]) -> dict[str, int]:

@@ -53,12 +53,16 @@ def set_auto_advance(invoice: str, enabled: bool) -> Invoice:
     return _complete(call("post", make_path("invoices", invoice), params))
 
 
-def finalize_invoice(invoice: str, *, auto_advance: bool | None = None) -> Invoice:
+def finalize_invoice(
+    invoice: str, *, auto_advance: bool | None = None, idempotency_key: str | None = None
+) -> Invoice:
     """Turn a draft into an immutable invoice. A second call is refused by Stripe (`GatewayRejected`)."""
     params: InvoiceFinalizeInvoiceParams = {}
     if auto_advance is not None:
         params["auto_advance"] = auto_advance
-    return _complete(call("post", make_path("invoices", invoice, "finalize"), params))
+    return _complete(
+        call("post", make_path("invoices", invoice, "finalize"), params, idempotency_key=idempotency_key)
+    )
 
 
 def preview_invoice(*, customer: str, subscription: str | None = None) -> Invoice:

@@ -80,6 +80,8 @@ UNFOLD: dict[str, Any] = {
                 _item("Usage", "monitoring", "metering", "usagefeed"),
                 _item("Pulled days", "cloud_download", "metering", "usagepull"),
                 _item("Meter events", "speed", "metering", "meterevent"),
+                _item("Draft holds", "hourglass_top", "metering", "drafthold"),
+                _item("Usage completions", "task_alt", "metering", "usagecompletion"),
                 _item("Seams", "splitscreen_right", "metering", "seamsetting"),
             ),
             _group(

@@ -10,6 +10,7 @@ from billing_worker.accounts.selectors import get_billing_account
 from billing_worker.core.rating import USAGE_TYPES
 from billing_worker.mirror.models import StripeInvoiceLine
 from metering.buckets import format_bucket
+from metering.draft_window.completions import get_completion
 from metering.models import MeterEvent
 from metering.selectors import BucketUsage, PeriodUsage
 from metering.states import EventState
@@ -25,11 +26,23 @@ def present_period(usage: PeriodUsage, account: Account) -> dict[str, Any]:
         "account_id": usage.account_id,
         "period": str(usage.period),
         "fed": usage.granularity,
+        "complete": _present_completion(usage),
         "totals": usage.totals,
         "sent": {kind: sent[kind] for kind in USAGE_TYPES},
         "usage": [_present_bucket(bucket, usage.granularity or "") for bucket in usage.buckets],
         "meter_events": [_present_event(event) for event in usage.events],
         "invoiced": _present_lines(usage, account),
+    }
+
+
+def _present_completion(usage: PeriodUsage) -> dict[str, Any] | None:
+    completion = get_completion(usage.account_id, usage.period)
+    if completion is None:
+        return None
+    return {
+        "scope": completion.scope,
+        "declared_by": completion.declared_by,
+        "declared_at": completion.declared_at,
     }
 
 

@@ -81,6 +81,10 @@ class PeriodUsageSchema(serializers.Serializer):
     account_id = serializers.IntegerField()
     period = serializers.CharField()
     fed = serializers.CharField(allow_null=True, help_text="`day`, `month`, or null while nothing is held.")
+    complete = serializers.DictField(
+        allow_null=True,
+        help_text="`scope`, `declared_by`, `declared_at` of the sender's word that it is all there.",
+    )
     totals = serializers.DictField(child=serializers.IntegerField())
     sent = serializers.DictField(
         child=serializers.IntegerField(), help_text="Units that Stripe counted, by type."

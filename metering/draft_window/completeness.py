@@ -1,8 +1,8 @@
 """When the usage of a month is complete: the rule, in one place.
 
 An account's month is complete when nothing below finds a reason against it. The rule asks only for what Stripe is to
-bill: accounts that it does not bill for the month, that are suspended or not open, and families without usage prices need
-nothing. Reads only; the number of queries doesn't grow with the number of accounts.
+bill: accounts that it does not bill for the month, that are suspended or not open, and families without usage prices
+need nothing. Reads only; the number of queries doesn't grow with the number of accounts.
 
 Another source of usage joins with `@finds_reasons`: a function that yields `(account id, reason)`.
 """

@@ -58,6 +58,11 @@ class DraftHold(models.Model):
     release_attempts = models.PositiveIntegerField(default=0)
     claim_token = models.CharField(max_length=36, blank=True)
     claimed_at = models.DateTimeField(null=True, blank=True)
+    called_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="A call that holds or releases was made and its answer is not in yet.",
+    )
     next_attempt_at = models.DateTimeField(
         null=True, blank=True, help_text="Not before this; empty = at once."
     )
@@ -85,7 +90,8 @@ class DraftHold(models.Model):
                 name="draft_hold_held_has_time",
             ),
             models.CheckConstraint(
-                condition=~Q(state=HoldState.RELEASED) | (Q(released_at__isnull=False) & ~Q(release_cause="")),
+                condition=~Q(state=HoldState.RELEASED)
+                | (Q(released_at__isnull=False) & ~Q(release_cause="")),
                 name="draft_hold_released_has_cause",
             ),
             models.CheckConstraint(

@@ -53,8 +53,9 @@ class HoldPolicy:
 def plan_hold(*, invoice: StripeInvoice, policy: HoldPolicy, now: datetime) -> DraftHold | None:
     """Decide about a draft that Stripe has just made. Call it in the webhook's transaction; it calls nobody.
 
-    None: the invoice is none of ours to hold (see `get_usage_period`), or holding is switched off. Otherwise one row for
-    the invoice, however often and in whatever order its events come; a draft to be held is taken up after the commit.
+    None: the invoice is none of ours to hold (see `get_usage_period`), or holding is switched off. Otherwise one row
+    for the invoice, however often and in whatever order its events come; a draft to be held is taken up after the
+    commit.
     """
     period = get_usage_period(invoice)
     if period is None or invoice.account_id is None or not policy.enabled:

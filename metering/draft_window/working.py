@@ -76,8 +76,8 @@ def _hold(hold: DraftHold, policy: HoldPolicy, now: datetime) -> None:
         _settle(hold, HoldState.MISSED, finalized_at=invoice.finalized_at)
         return
     if not invoice.auto_advance:
-        if hold.hold_attempts > 1:  # an earlier call of ours, whose answer was lost
-            _settle(hold, HoldState.HELD, held_at=now)
+        if hold.called_at is not None:  # an earlier call of ours, whose answer was lost
+            _settle(hold, HoldState.HELD, held_at=now, called_at=None)
         else:
             _settle(hold, HoldState.NOT_NEEDED, note="it did not advance by itself when it came: left alone")
         return
@@ -85,8 +85,9 @@ def _hold(hold: DraftHold, policy: HoldPolicy, now: datetime) -> None:
     if not reasons or not policy.enabled or hold.requested_by:
         _settle(hold, HoldState.NOT_NEEDED, note="let go before Stripe was told to hold it")
         return
-    gateway.set_auto_advance(hold.stripe_invoice_id, False)
-    _settle(hold, HoldState.HELD, held_at=now)
+    if _note_call(hold, now):
+        gateway.set_auto_advance(hold.stripe_invoice_id, False)
+        _settle(hold, HoldState.HELD, held_at=now, called_at=None)
 
 
 # -- releasing ---------------------------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ def _work_held(hold: DraftHold, policy: HoldPolicy, now: datetime) -> None:
 def choose_cause(
     hold: DraftHold, reasons: list[str], *, policy: HoldPolicy, local_now: datetime
 ) -> ReleaseCause | None:
-    """Why the draft may be let go now, None while it is to be held. `local_now` is the time of the account's customer."""
+    """Why the draft may be let go now, None while it is to be held. `local_now` is the time of its customer."""
     if not reasons:
         return ReleaseCause.COMPLETE
     if hold.requested_by:
@@ -133,28 +134,23 @@ def is_overdue(hold: DraftHold, policy: HoldPolicy, *, local_now: datetime) -> b
 def _release(hold: DraftHold, cause: ReleaseCause, *, local_now: datetime, now: datetime) -> None:
     """While Stripe's own hour runs the draft is given back to it; after that we finalize it ourselves."""
     invoice = gateway.get_invoice(hold.stripe_invoice_id)
-    was_called = hold.release_attempts > 1
+    ended = HoldState.RELEASED if hold.called_at is not None else HoldState.OVERTAKEN
     if invoice.status != InvoiceStatus.DRAFT:
-        state = HoldState.RELEASED if was_called else HoldState.OVERTAKEN
-        _settle_release(hold, state, cause, now, finalized_at=invoice.finalized_at)
+        _settle_release(hold, ended, cause, now, finalized_at=invoice.finalized_at)
     elif invoice.auto_advance:
-        _settle_release(hold, HoldState.RELEASED if was_called else HoldState.OVERTAKEN, cause, now)
+        _settle_release(hold, ended, cause, now)
     elif local_now < invoice.created_at + GRACE:
-        gateway.set_auto_advance(hold.stripe_invoice_id, True)
-        _settle_release(hold, HoldState.RELEASED, cause, now)
-    elif (free_at := _get_settled_at(hold)) is not None and free_at > now and cause is ReleaseCause.COMPLETE:
-        _settle(
-            hold,
-            HoldState.HELD,
-            next_attempt_at=free_at,
-            release_attempts=F("release_attempts") - 1,
-            note="complete: waiting until Stripe has added up the last meter events",
-        )
-    else:
+        if _note_call(hold, now):
+            gateway.set_auto_advance(hold.stripe_invoice_id, True)
+            _settle_release(hold, HoldState.RELEASED, cause, now)
+    elif cause is ReleaseCause.COMPLETE and (free_at := _get_settled_at(hold)) and free_at > now:
+        note = "complete: waiting until Stripe has added up the last meter events"
+        _settle(hold, HoldState.HELD, next_attempt_at=free_at, note=note)
+    elif _note_call(hold, now):
         done = gateway.finalize_invoice(
             hold.stripe_invoice_id,
             auto_advance=True,
-            idempotency_key=f"release-draft-{hold.stripe_invoice_id}",
+            idempotency_key=f"release-draft-{hold.stripe_invoice_id}-{hold.release_attempts}",
         )
         _settle_release(hold, HoldState.RELEASED, cause, now, finalized_at=done.finalized_at)
 
@@ -192,10 +188,20 @@ def _claim(
     token = secrets.token_hex(16)
     due = Q(state=free) & (Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now))
     abandoned = Q(state=taken, claimed_at__lte=now - CLAIM_EXPIRES_AFTER)
-    changes: dict[str, Any] = {"state": taken, "claim_token": token, "claimed_at": now, attempts: F(attempts) + 1}
+    changes: dict[str, Any] = {
+        "state": taken,
+        "claim_token": token,
+        "claimed_at": now,
+        attempts: F(attempts) + 1,
+    }
     if not DraftHold.objects.filter(due | abandoned, pk=hold.pk).update(**changes):
         return None
     return DraftHold.objects.filter(pk=hold.pk, claim_token=token).first()
+
+
+def _note_call(hold: DraftHold, now: datetime) -> bool:
+    """Commit that a call is made, so that who finds its effect later knows it for ours. False: the claim is lost."""
+    return bool(_mine(hold).update(called_at=now))
 
 
 def _mine(hold: DraftHold) -> QuerySet[DraftHold]:
@@ -211,9 +217,7 @@ def _settle(hold: DraftHold, state: HoldState, **changes: Any) -> bool:
     return bool(settled)
 
 
-def _guard(
-    hold: DraftHold, free: HoldState, attempts: int, now: datetime, work: Callable[[], None]
-) -> None:
+def _guard(hold: DraftHold, free: HoldState, attempts: int, now: datetime, work: Callable[[], None]) -> None:
     """Do the work; without a usable answer the hold goes back, and the invoice is read again after a pause."""
     try:
         work()
