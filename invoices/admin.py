@@ -142,6 +142,7 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
                 "document_total": format_minor(document.total_minor, document.currency),
                 "timeline": measure_steps(compile_timeline(document.invoice)),
                 "stripe_url": _make_stripe_url(document),
+                "superseded_by": _find_successor(document),
                 "revisions": document.invoice.documents.order_by("revision"),
                 "open_mails": document.mails.filter(state__in=[MailState.UNKNOWN, MailState.FAILED]),
                 "lost_mails": _find_lost_mails(document),
@@ -295,6 +296,14 @@ def _make_stripe_url(document: InvoiceDocument) -> str:
         return ""
     mode = "" if env.has_live_key else "test/"
     return f"https://dashboard.stripe.com/{mode}invoices/{document.invoice.stripe_invoice_id}"
+
+
+def _find_successor(document: InvoiceDocument) -> InvoiceDocument | None:
+    """The newest stored revision, if it is a later one."""
+    later = InvoiceDocument.objects.filter(
+        invoice=document.invoice_id, kind=document.kind, revision__gt=document.revision
+    )
+    return later.filter(state=DocumentState.STORED).order_by("-revision").first()
 
 
 def _find_lost_mails(document: InvoiceDocument) -> list[tuple[InvoiceMail, list[str]]]:

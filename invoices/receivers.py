@@ -11,7 +11,7 @@ from billing_worker.alerts.states import AlertName, Severity
 from billing_worker.mirror.models import StripeInvoice
 from billing_worker.webhooks.registry import StripeEvent, receives
 from invoices.models import InvoiceEvent
-from invoices.services.documents import ensure_document
+from invoices.services.documents import ensure_document, stamp_void
 from invoices.services.timeline import record_event
 
 
@@ -33,7 +33,8 @@ def on_invoice_changed(event: StripeEvent) -> None:
         return
     detail = _describe_payment(event.object) if event.type == "invoice.payment_failed" else {}
     entry = _record(event, invoice, detail)
-    ensure_document(invoice_id=invoice.pk, reason=event.type, now=event.now)
+    make = stamp_void if event.type == "invoice.voided" else ensure_document
+    make(invoice_id=invoice.pk, reason=event.type, now=event.now)
     if entry is not None and event.type == "invoice.payment_failed":
         _alert_payment(event, invoice, detail)
 

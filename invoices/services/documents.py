@@ -74,6 +74,27 @@ def ensure_document(*, invoice_id: int, reason: str, now: datetime) -> InvoiceDo
         return None
 
 
+def stamp_void(*, invoice_id: int, reason: str, now: datetime) -> InvoiceDocument | None:
+    """Make the VOID revision of an invoice that was printed before it was voided. Safe to repeat.
+
+    It supersedes what was printed before and is not mailed by itself, unless nothing was mailed yet: then its mail is
+    the invoice's one mail, and says not to pay. None where there is nothing to make.
+    """
+    document = ensure_document(invoice_id=invoice_id, reason=reason, now=now)
+    if document is None:
+        return None
+    invoice = StripeInvoice.objects.select_related("account").get(pk=invoice_id)
+    if invoice.status != "void":
+        return document
+    try:
+        return _create_revision(invoice, reason=reason, requested_by="", now=now)
+    except NothingWouldChange:
+        return document
+    except InvoiceIncomplete as error:
+        log.info("document_waits_for_lines", invoice=invoice.stripe_invoice_id, why=str(error))
+        return document
+
+
 def request_revision(*, invoice_id: int, reason: str, actor: str, now: datetime) -> InvoiceDocument:
     """Make a new revision at a person's request: as the invoice is now, with the template as it is now.
 

@@ -56,6 +56,15 @@ def queue_first_mail(*, document: InvoiceDocument, now: datetime) -> InvoiceMail
     )
     if document.requested_by or of_invoice.exists():
         return None
+    later = InvoiceDocument.objects.filter(
+        invoice_id=document.invoice_id,
+        kind=document.kind,
+        revision__gt=document.revision,
+        requested_by="",
+    )
+    if later.exists():
+        # Voided before anything was mailed: the VOID revision carries the mail, and nobody is asked to pay.
+        return None
     account = Account.objects.get(pk=document.account_id)
     return _queue(
         document,

@@ -64,10 +64,8 @@ def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTE
 
 
 def _queue_missing_mails(now: datetime) -> int:
-    """Stored first documents whose invoice has no mail. The settling transaction writes both, so this finds none; it is
-    here because an invoice that never arrives is what everybody fears most."""
+    """Stored documents (not a person's revisions) whose invoice has no mail. The settling transaction writes both, so
+    this finds none; it is here because an invoice that never arrives is what everybody fears most."""
     mails = InvoiceMail.objects.filter(document__invoice=OuterRef("invoice"), document__kind=OuterRef("kind"))
-    missing = InvoiceDocument.objects.filter(
-        ~Exists(mails), state=DocumentState.STORED, requested_by="", revision=1
-    )
+    missing = InvoiceDocument.objects.filter(~Exists(mails), state=DocumentState.STORED, requested_by="")
     return sum(queue_first_mail(document=document, now=now) is not None for document in missing[:BATCH])

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from billing_worker.alerts.models import Alert
+from billing_worker.mirror.models import StripeInvoice
 from billing_worker.webhooks.registry import StripeEvent, get_receivers
-from invoices.models import InvoiceDocument, InvoiceEvent
+from invoices.models import InvoiceDocument, InvoiceEvent, InvoiceMail
+from invoices.services.documents import render_document
+from invoices.services.sweeping import sweep_invoices
 from invoices.services.timeline import TimelineEntry, compile_timeline, measure_steps
 from tests.invoices.factories import NOVEMBER, NOW, make_invoice, make_stored_document
 
@@ -93,3 +96,50 @@ def test_the_timeline_says_how_long_each_step_took():
         at += timedelta(seconds=wait)
         entries.append(TimelineEntry(at, 0, "x"))
     assert [gap for _, gap in measure_steps(entries)] == ["", "+2.5 s", "+4 min", "+2 h", "+3 d"]
+
+
+def void(invoice: StripeInvoice) -> None:
+    invoice.status, invoice.voided_at = "void", NOW
+    invoice.amount_remaining_minor = 0
+    invoice.save()
+    for _ in range(2):
+        send("invoice.voided", invoice.stripe_invoice_id)
+
+
+def test_a_voided_invoice_gets_one_void_revision_that_is_not_mailed(admin_client):
+    invoice = make_invoice()
+    first = make_stored_document(invoice)
+    void(invoice)
+    second = InvoiceDocument.objects.get(revision=2)
+    assert (second.reason, second.content["status"], second.requested_by) == ("invoice.voided", "void", "")
+    assert InvoiceDocument.objects.count() == 2
+    assert render_document(document_id=second.pk, now=NOW)
+    assert InvoiceMail.objects.get().document == first
+    page = admin_client.get(f"/admin/invoices/invoicedocument/{first.pk}/change/").content.decode()
+    assert "Superseded" in page
+    page = admin_client.get(f"/admin/invoices/invoicedocument/{second.pk}/change/").content.decode()
+    assert "Superseded" not in page
+
+
+def test_an_invoice_voided_before_its_mail_asks_nobody_to_pay():
+    invoice = make_invoice()
+    send("invoice.finalized", invoice.stripe_invoice_id)
+    void(invoice)
+    first, second = InvoiceDocument.objects.order_by("revision")
+    assert render_document(document_id=first.pk, now=NOW)
+    assert not InvoiceMail.objects.exists()
+    assert render_document(document_id=second.pk, now=NOW)
+    assert InvoiceMail.objects.get().document == second
+    InvoiceMail.objects.all().delete()
+    sweep_invoices(now=NOW)
+    assert InvoiceMail.objects.get().document == second, "the sweeper finds the same one"
+
+
+def test_an_uncollectible_invoice_is_still_owed_and_keeps_its_document():
+    invoice = make_invoice()
+    make_stored_document(invoice)
+    invoice.status = "uncollectible"
+    invoice.save()
+    send("invoice.marked_uncollectible", invoice.stripe_invoice_id)
+    assert InvoiceDocument.objects.count() == 1
+    assert InvoiceEvent.objects.get().name == "marked_uncollectible"
