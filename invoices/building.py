@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Final, cast
 
 from babel import Locale
 
+from billing_worker.accounts.locales import choose_locale
 from billing_worker.accounts.models import Account
 from billing_worker.accounts.selectors import get_terms_for
 from billing_worker.core.errors import BillingError
@@ -14,8 +15,16 @@ from billing_worker.core.periods import Period
 from billing_worker.core.rating import LineKind
 from billing_worker.mirror.models import StripeInvoice, StripeInvoiceLine
 from invoices.brand import get_brand
-from invoices.content import ContentLine, InvoiceContent, Party, clean_text
-from invoices.locales import choose_locale, choose_page_size
+from invoices.content import (
+    ContentLine,
+    InvoiceContent,
+    InvoiceFormat,
+    LineTax,
+    Party,
+    PostalAddress,
+    clean_text,
+)
+from invoices.locales import choose_page_size
 
 
 class InvoiceIncomplete(BillingError):
@@ -33,7 +42,7 @@ def build_content(invoice: StripeInvoice) -> InvoiceContent:
     account = invoice.account
     if not invoice.lines_complete or not invoice.number or account is None:
         raise InvoiceIncomplete(f"{invoice.stripe_invoice_id} is not complete here yet")
-    locale = choose_locale(account.address_country)
+    locale = choose_locale(account.address_country, account.locale)
     lines = list(invoice.lines.select_related("account").order_by("position"))
     plans = _find_plan_names(lines)
     return InvoiceContent(
@@ -44,7 +53,7 @@ def build_content(invoice: StripeInvoice) -> InvoiceContent:
         currency=invoice.currency,
         account_id=account.pk,
         seller=_build_seller(),
-        buyer=_build_buyer(account, locale),
+        buyer=_build_buyer(account, invoice, locale),
         issued_at=invoice.finalized_at or invoice.created_at,
         due_at=invoice.due_at,
         paid_at=invoice.paid_at,
@@ -64,6 +73,9 @@ def build_content(invoice: StripeInvoice) -> InvoiceContent:
         locale=locale,
         page_size=choose_page_size(account.address_country),
         lines=tuple(_build_line(line, plans) for line in lines),
+        tax_exempt=invoice.customer_tax_exempt,
+        bank=get_brand().bank,
+        invoice_format=cast("InvoiceFormat", account.invoice_format),
     )
 
 
@@ -86,6 +98,7 @@ def _build_line(line: StripeInvoiceLine, plans: Mapping[int, str]) -> ContentLin
         period_start=line.period_start,
         period_end=line.period_end,
         is_proration=line.is_proration,
+        taxes=tuple(LineTax.model_validate(tax) for tax in line.taxes),
     )
 
 
@@ -111,18 +124,37 @@ def _build_seller() -> Party:
         country=brand.country,
         email=brand.email,
         tax_ids=brand.tax_ids,
+        postal=brand.postal,
+        vat_id=brand.vat_id,
+        tax_number=brand.tax_number,
+        legal_id=brand.legal_id,
     )
 
 
-def _build_buyer(account: Account, locale: str) -> Party:
+def _build_buyer(account: Account, invoice: StripeInvoice, locale: str) -> Party:
+    tax_ids = [(tax_id["type"], clean_text(tax_id["value"], limit=40)) for tax_id in invoice.customer_tax_ids]
+    if not tax_ids and account.tax_id_value:
+        # Written down here after the customer was made at Stripe, which prints none.
+        tax_ids = [(account.tax_id_type, clean_text(account.tax_id_value, limit=40))]
     return Party(
         name=clean_text(account.name) or str(account.pk),
         address=_format_address(account, locale),
         country=account.address_country,
         email=clean_text(account.billing_email),
+        tax_ids=tuple(value for _, value in tax_ids),
+        postal=PostalAddress(
+            line1=clean_text(account.address_line1),
+            line2=clean_text(account.address_line2),
+            city=clean_text(account.address_city),
+            region=clean_text(account.address_state),
+            postal_code=clean_text(account.address_postal_code),
+        ),
+        vat_id=next((value for kind, value in tax_ids if kind in VAT_KINDS), ""),
     )
 
 
+#: Stripe's kinds of tax ids that are VAT numbers and begin with their country, as EN 16931 asks for.
+VAT_KINDS: Final = frozenset("eu_vat gb_vat ch_vat".split())
 #: Countries that write the postal code behind the city; the others here write it in front.
 _CODE_LAST = frozenset("US CA GB IE AU NZ".split())
 

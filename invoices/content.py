@@ -20,6 +20,8 @@ from billing_worker.core.rating import LineKind
 
 DocumentKind = Literal["invoice", "credit_note", "receipt"]
 PageSize = Literal["A4", "Letter"]
+#: `facturx`: a PDF/A-3 with the invoice inside as XML (EN 16931).
+InvoiceFormat = Literal["pdf", "facturx"]
 
 #: Longest text that a document prints in one place; customers' names and descriptions are cut there.
 MAX_TEXT: Final = 300
@@ -42,14 +44,50 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class PostalAddress(_Frozen):
+    """An address in its parts, as a machine reads it; the country is its party's."""
+
+    line1: str = ""
+    line2: str = ""
+    city: str = ""
+    region: str = ""
+    postal_code: str = ""
+
+
 class Party(_Frozen):
-    """A seller or a buyer as it is printed."""
+    """A seller or a buyer. `address` and `tax_ids` are what is printed, the rest is for machines.
+
+    `vat_id` begins with its country (`DE123456789`); `tax_number` is a number of the tax office, `legal_id` one of a
+    register.
+    """
 
     name: str
     address: tuple[str, ...] = ()
     country: str = ""
     email: str = ""
     tax_ids: tuple[str, ...] = ()
+    postal: PostalAddress | None = None
+    vat_id: str = ""
+    tax_number: str = ""
+    legal_id: str = ""
+
+
+class BankAccount(_Frozen):
+    """Where a transfer goes to: an `iban`, or a `number` where there are none."""
+
+    holder: str = ""
+    iban: str = ""
+    number: str = ""
+    bic: str = ""
+
+
+class LineTax(_Frozen):
+    """One tax on one line. `percentage` is None where Stripe does not tell it; `reason` is Stripe's word."""
+
+    amount_minor: int
+    taxable_minor: int | None
+    percentage: Decimal | None
+    reason: str
 
 
 class ContentLine(_Frozen):
@@ -68,10 +106,14 @@ class ContentLine(_Frozen):
     period_start: datetime
     period_end: datetime
     is_proration: bool
+    taxes: tuple[LineTax, ...] = ()
 
 
 class InvoiceContent(_Frozen):
-    """A whole document. `amount_due_minor` is what Stripe asked for, `amount_remaining_minor` what is still open."""
+    """A whole document. `amount_due_minor` is what Stripe asked for, `amount_remaining_minor` what is still open.
+
+    What has a default came later: documents made before have none of it.
+    """
 
     document_kind: DocumentKind
     stripe_invoice_id: str
@@ -100,6 +142,10 @@ class InvoiceContent(_Frozen):
     locale: str
     page_size: PageSize
     lines: tuple[ContentLine, ...]
+    #: `none`, `exempt`, or `reverse`: the customer owes the tax.
+    tax_exempt: str = "none"
+    bank: BankAccount | None = None
+    invoice_format: InvoiceFormat = "pdf"
 
 
 def dump_content(content: InvoiceContent) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Language, number format and paper by the customer's country."""
+"""Texts by language, and paper by the customer's country. The locales are `billing_worker.accounts.locales`."""
 
 from __future__ import annotations
 
@@ -10,38 +10,10 @@ from typing import Final
 
 from invoices.content import PageSize
 
-DEFAULT_LOCALE: Final = "en_US"
 TEXTS_DIR: Final = Path(__file__).parent / "texts"
 
-#: Country -> Babel locale. A country that is not listed reads English.
-LOCALES: Final[Mapping[str, str]] = {
-    "US": "en_US",
-    "CA": "en_CA",
-    "GB": "en_GB",
-    "IE": "en_IE",
-    "AU": "en_AU",
-    "DE": "de_DE",
-    "AT": "de_AT",
-    "CH": "de_CH",
-    "LI": "de_LI",
-    "FR": "fr_FR",
-    "LU": "fr_LU",
-    "MC": "fr_MC",
-    "ES": "es_ES",
-    "MX": "es_MX",
-    "AR": "es_AR",
-    "CL": "es_CL",
-    "CO": "es_CO",
-    "PE": "es_PE",
-    "JP": "ja_JP",
-}
 #: Countries that print on Letter. https://en.wikipedia.org/wiki/Letter_(paper_size)
 LETTER_COUNTRIES: Final = frozenset("US CA MX CL CO PH".split())
-
-
-def choose_locale(country: str) -> str:
-    """The Babel locale for an ISO 3166-1 alpha-2 country (either case; empty = the default)."""
-    return LOCALES.get(country.upper(), DEFAULT_LOCALE)
 
 
 def choose_page_size(country: str) -> PageSize:

@@ -53,9 +53,33 @@ class Section:
 def build_sections(content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]) -> list[Section]:
     """Sections in reading order; within one, Stripe's order of the lines holds."""
     builder = _Builder(content, formatter, texts)
+    return [builder.build(lines) for lines in group_lines(content)]
+
+
+def group_lines(content: InvoiceContent) -> list[list[ContentLine]]:
+    """The lines that are shown, in sections and reading order; an invoice is never shown without a line."""
     shown = [line for line in content.lines if not _is_opening_line(line)] or content.lines
     lines = sorted(enumerate(shown), key=lambda item: (*_group_key(item[1]), item[0]))
-    return [builder.build(list(group)) for _, group in groupby((line for _, line in lines), key=_group_key)]
+    return [list(group) for _, group in groupby((line for _, line in lines), key=_group_key)]
+
+
+def get_title(line: ContentLine, texts: Mapping[str, str]) -> str:
+    """The heading of the section that a line belongs to."""
+    return texts[_TITLES[line.kind]]
+
+
+def name_tier(
+    before: int, quantity: int, formatter: Formatter, texts: Mapping[str, str], *, is_only: bool
+) -> str:
+    """`First 1,000`, `Next 500 (1,001 to 1,500)`: a tier by the units in it and those before it."""
+    number = formatter.number
+    if is_only:
+        return texts["tier_all"]
+    if before == 0:
+        return texts["tier_first"].format(to=number(quantity))
+    return texts["tier_next"].format(
+        count=number(quantity), **{"from": number(before + 1), "to": number(before + quantity)}
+    )
 
 
 def _is_opening_line(line: ContentLine) -> bool:
@@ -111,7 +135,9 @@ class _Builder:
             is_free = line.unit_amount_decimal == 0
             rows.append(
                 Row(
-                    description=self._name_tier(before, quantity, is_only=len(lines) == 1),
+                    description=name_tier(
+                        before, quantity, self.formatter, self.texts, is_only=len(lines) == 1
+                    ),
                     detail=self.texts["prorated"] if line.is_proration else "",
                     quantity=self.formatter.number(quantity),
                     unit_price=self.texts["free"] if is_free else self._unit_price(line, units=UNITS_SHOWN),
@@ -121,16 +147,6 @@ class _Builder:
             )
             before += quantity
         return rows
-
-    def _name_tier(self, before: int, quantity: int, *, is_only: bool) -> str:
-        number = self.formatter.number
-        if is_only:
-            return self.texts["tier_all"]
-        if before == 0:
-            return self.texts["tier_first"].format(to=number(quantity))
-        return self.texts["tier_next"].format(
-            count=number(quantity), **{"from": number(before + 1), "to": number(before + quantity)}
-        )
 
     def _build_row(self, line: ContentLine) -> Row:
         details = []

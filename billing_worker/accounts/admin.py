@@ -30,7 +30,12 @@ from billing_worker.accounts.models import (
 )
 from billing_worker.accounts.search import FoldedSearch
 from billing_worker.accounts.selectors import get_billing_account
-from billing_worker.accounts.services import SCOPES, create_service_key, revoke_service_key
+from billing_worker.accounts.services import (
+    SCOPES,
+    change_document_settings,
+    create_service_key,
+    revoke_service_key,
+)
 from billing_worker.core.money import format_minor
 
 
@@ -97,6 +102,7 @@ class AccountAdmin(ReadOnly, FoldedSearch, ModelAdmin):
         (None, {"fields": ["id", "name", "status", "currency", "opened_at", "closed_at", "imported_at"]}),
         ("Billed", {"fields": ["billed_through", "parent", "stripe_customer_id", "test_clock"]}),
         ("Mail", {"fields": ["billing_email", "billing_cc"]}),
+        ("Documents", {"fields": ["locale", "invoice_format", "tax_id_type", "tax_id_value"]}),
         (
             "Address",
             {
@@ -107,13 +113,34 @@ class AccountAdmin(ReadOnly, FoldedSearch, ModelAdmin):
             },
         ),
     ]
-    readonly_fields: ClassVar = ["billed_through"]
+    #: Ours, not the old service's: the only fields that a person changes here.
+    editable: ClassVar = {"locale", "invoice_format", "tax_id_type", "tax_id_value"}
     actions_detail: ClassVar = ["show_usage"]
 
     @action(description="Usage and bill", url_path="usage", permissions=["see_usage"])
     def show_usage(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """To the page of the account's month, which metering serves."""
         return redirect("admin:metering_usagefeed_month", account_id=object_id)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return request.user.has_perm("accounts.change_account")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> list[str]:
+        shown = [name for _, options in self.fieldsets for name in options["fields"]]
+        return [name for name in shown if name not in self.editable]
+
+    def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
+        """Through the service, which audits it; the form has checked the rest."""
+        change_document_settings(
+            account_id=obj.pk,
+            locale=obj.locale,
+            invoice_format=obj.invoice_format,
+            tax_id_type=obj.tax_id_type,
+            tax_id_value=obj.tax_id_value,
+            actor=request.user.get_username(),
+            reason="changed in the console",
+            now=timezone.now(),
+        )
 
     def has_see_usage_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         """A method and no name with a dot, which Unfold's check would look up before there are tables."""

@@ -9,7 +9,8 @@ from django.db import models
 from django.db.models import Q
 from rest_framework_api_key.models import AbstractAPIKey
 
-from billing_worker.accounts.states import AccountStatus, Biller, JobStatus
+from billing_worker.accounts.locales import LOCALE_CHOICES
+from billing_worker.accounts.states import AccountStatus, Biller, InvoiceFormat, JobStatus
 
 
 class TestClock(models.Model):
@@ -46,6 +47,17 @@ class Account(models.Model):
     address_postal_code = models.CharField(max_length=32, blank=True)
     address_country = models.CharField(max_length=2, blank=True, help_text="ISO 3166-1 alpha-2, upper case.")
     currency = models.CharField(max_length=3, help_text="ISO 4217, lower case.")
+    locale = models.CharField(
+        max_length=8,
+        blank=True,
+        choices=LOCALE_CHOICES,
+        help_text="What its invoices and mails are written in. Empty: by the country.",
+    )
+    invoice_format = models.CharField(max_length=8, choices=InvoiceFormat.choices, default=InvoiceFormat.PDF)
+    tax_id_type = models.CharField(
+        max_length=16, blank=True, help_text="Stripe's name of the kind, like eu_vat."
+    )
+    tax_id_value = models.CharField(max_length=40, blank=True, help_text="As printed, like DE123456789.")
     parent = models.ForeignKey(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="children"
     )
@@ -64,6 +76,10 @@ class Account(models.Model):
                 condition=Q(currency__regex=r"^[a-z]{3}$"), name="account_currency_lower_iso"
             ),
             models.CheckConstraint(condition=~Q(parent=models.F("id")), name="account_not_its_own_parent"),
+            models.CheckConstraint(
+                condition=Q(tax_id_type="", tax_id_value="") | ~Q(tax_id_type="") & ~Q(tax_id_value=""),
+                name="account_tax_id_has_type",
+            ),
         ]
 
     def __str__(self) -> str:

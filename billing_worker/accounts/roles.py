@@ -20,6 +20,7 @@ ENGINEER: Final = "engineer"
 #: second person, and one of the two in finance, is what `cohorts.services.signing` asks for. Engineers never sign.
 ROLES: Final[dict[str, tuple[str, ...]]] = {
     OPS: (
+        "accounts.change_account",
         "alerts.change_alert",
         "cohorts.add_cohort",
         "cohorts.change_cohort",
@@ -33,6 +34,7 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
         "reconciliation.accept_drift",
     ),
     FINANCE: (
+        "accounts.change_account",
         "cohorts.sign_off_cohort",
         "invoices.resend_invoicemail",
         "metering.decide_meterevent",

@@ -11,9 +11,10 @@ from django.db import IntegrityError, transaction
 from billing_worker.accounts.audit import record_audit
 from billing_worker.accounts.importing.run import ImportReport as ImportReport
 from billing_worker.accounts.importing.run import import_accounts as import_accounts
+from billing_worker.accounts.locales import LOCALE_CHOICES
 from billing_worker.accounts.models import Account, BillingLease, ServiceKey, TestClock
 from billing_worker.accounts.selectors import UnknownAccount
-from billing_worker.accounts.states import Biller
+from billing_worker.accounts.states import Biller, InvoiceFormat
 from billing_worker.core.errors import Conflict, InvalidInput
 from billing_worker.core.periods import Period
 
@@ -65,6 +66,61 @@ def set_biller(
         after={"period": str(period), "biller": biller.value},
     )
     return lease
+
+
+@transaction.atomic
+def change_document_settings(
+    *,
+    account_id: int,
+    locale: str,
+    invoice_format: str,
+    tax_id_type: str,
+    tax_id_value: str,
+    actor: str,
+    reason: str = "",
+    now: datetime,
+) -> Account:
+    """Say how an account's documents are written: language, format, tax id. They hold for documents made from now on.
+
+    Raises:
+        UnknownAccount: no such account.
+        InvalidInput: a locale or format that does not exist, or half a tax id.
+    """
+    wanted = {
+        "locale": locale,
+        "invoice_format": invoice_format,
+        "tax_id_type": tax_id_type.strip(),
+        "tax_id_value": tax_id_value.strip(),
+    }
+    if locale and locale not in dict(LOCALE_CHOICES):
+        raise InvalidInput(f"there is no locale {locale!r}", fields={"locale": ["is unknown"]})
+    if invoice_format not in InvoiceFormat.values:
+        raise InvalidInput(
+            f"there is no format {invoice_format!r}", fields={"invoice_format": ["is unknown"]}
+        )
+    if bool(wanted["tax_id_type"]) != bool(wanted["tax_id_value"]):
+        raise InvalidInput(
+            "a tax id is a kind and a number: give both or neither",
+            fields={"tax_id_value": ["needs its kind"]},
+        )
+    account = _lock_account(account_id)
+    before = {name: getattr(account, name) for name in wanted if getattr(account, name) != wanted[name]}
+    if not before:
+        return account
+    for name in before:
+        setattr(account, name, wanted[name])
+    account.save(update_fields=list(before))
+    record_audit(
+        actor=actor,
+        action="account.document_settings_changed",
+        subject_type="account",
+        subject_id=account_id,
+        at=now,
+        reason=reason,
+        before=before,
+        after={name: wanted[name] for name in before},
+    )
+    return account
 
 
 def record_test_clock(

@@ -18,3 +18,8 @@ class JobStatus(TextChoices):
     OPEN = "open", "Open"
     DONE = "done", "Done"
     BILLED = "billed", "Billed"
+
+
+class InvoiceFormat(TextChoices):
+    PDF = "pdf", "PDF"
+    FACTURX = "facturx", "PDF/A-3 with Factur-X (ZUGFeRD) XML"

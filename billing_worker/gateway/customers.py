@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from billing_worker.gateway.parsing import parse_customer
 from billing_worker.gateway.transport import call, make_path
-from billing_worker.gateway.types import Address, Customer
+from billing_worker.gateway.types import Address, Customer, TaxId
 
 if TYPE_CHECKING:
     from stripe.params import CustomerCreateParams, CustomerUpdateParams, PaymentMethodAttachParams
@@ -23,6 +23,7 @@ def create_customer(
     test_clock: str | None = None,
     payment_method: str | None = None,
     preferred_locales: Sequence[str] = (),
+    tax_ids: Sequence[TaxId] = (),
     idempotency_key: str,
 ) -> Customer:
     """Create a customer. `payment_method` (like `pm_card_visa`) becomes the default for invoices.
@@ -44,6 +45,8 @@ def create_customer(
         params["invoice_settings"] = {"default_payment_method": payment_method}
     if preferred_locales:
         params["preferred_locales"] = list(preferred_locales)
+    if tax_ids:
+        params["tax_id_data"] = [{"type": tax_id.type, "value": tax_id.value} for tax_id in tax_ids]
     return parse_customer(call("post", make_path("customers"), params, idempotency_key=idempotency_key))
 
 

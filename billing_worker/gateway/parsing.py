@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from billing_worker.gateway.types import (
@@ -17,6 +18,7 @@ from billing_worker.gateway.types import (
     Invoice,
     InvoiceItem,
     InvoiceLine,
+    LineTax,
     Meter,
     MeterEventSummary,
     Price,
@@ -171,7 +173,30 @@ def parse_subscription(payload: Payload) -> Subscription:
     )
 
 
-def parse_invoice_line(payload: Payload) -> InvoiceLine:
+def _parse_percentages(payload: Payload) -> dict[str, Decimal]:
+    """The tax rates that Stripe embeds whole, by id: lines name theirs only by id."""
+    found: dict[str, Decimal] = {}
+    for rate in payload.get("default_tax_rates") or ():
+        percentage = _decimal(rate.get("percentage"))
+        if percentage is not None:
+            found[rate["id"]] = percentage
+    return found
+
+
+def _parse_line_tax(payload: Payload, percentages: Mapping[str, Decimal]) -> LineTax:
+    rate = get_id((payload.get("tax_rate_details") or {}).get("tax_rate"))
+    return LineTax(
+        amount_minor=payload["amount"],
+        taxable_minor=payload.get("taxable_amount"),
+        percentage=percentages.get(rate or ""),
+        reason=_text(payload, "taxability_reason"),
+    )
+
+
+def parse_invoice_line(
+    payload: Payload, *, percentages: Mapping[str, Decimal] = MappingProxyType({})
+) -> InvoiceLine:
+    """A line. `percentages` are those of the tax rates that its invoice embeds, by id."""
     parent = payload.get("parent") or {}
     details = parent.get("subscription_item_details") or parent.get("invoice_item_details") or {}
     pricing = payload.get("pricing") or {}
@@ -193,6 +218,7 @@ def parse_invoice_line(payload: Payload) -> InvoiceLine:
         is_proration=bool(details.get("proration")),
         discount_minor=_sum_amounts(payload.get("discount_amounts")),
         tax_minor=_sum_amounts(payload.get("taxes")),
+        taxes=tuple(_parse_line_tax(tax, percentages) for tax in payload.get("taxes") or ()),
         metadata=_metadata(payload),
     )
 
@@ -202,6 +228,7 @@ def parse_invoice(payload: Payload, *, lines: Iterable[Payload] | None = None) -
     moments = payload.get("status_transitions") or {}
     parent = payload.get("parent") or {}
     page = payload.get("lines") or {"data": [], "has_more": False}
+    percentages = _parse_percentages(payload)
     return Invoice(
         id=payload.get("id") or "",
         number=payload.get("number"),
@@ -214,6 +241,7 @@ def parse_invoice(payload: Payload, *, lines: Iterable[Payload] | None = None) -
             TaxId(type=entry["type"], value=entry.get("value") or "")
             for entry in payload.get("customer_tax_ids") or ()
         ),
+        customer_tax_exempt=_text(payload, "customer_tax_exempt") or "none",
         currency=payload["currency"],
         subtotal_minor=payload["subtotal"],
         total_minor=payload["total"],
@@ -241,7 +269,10 @@ def parse_invoice(payload: Payload, *, lines: Iterable[Payload] | None = None) -
         description=_text(payload, "description"),
         footer=_text(payload, "footer"),
         test_clock=get_id(payload.get("test_clock")),
-        lines=tuple(parse_invoice_line(line) for line in (page["data"] if lines is None else lines)),
+        lines=tuple(
+            parse_invoice_line(line, percentages=percentages)
+            for line in (page["data"] if lines is None else lines)
+        ),
         has_more_lines=lines is None and bool(page.get("has_more")),
         metadata=_metadata(payload),
     )

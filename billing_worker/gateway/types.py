@@ -138,6 +138,16 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LineTax:
+    """One tax on one line. `percentage` is known where Stripe embeds the rate; `reason` is its taxability reason."""
+
+    amount_minor: int
+    taxable_minor: int | None
+    percentage: Decimal | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceLine:
     """One line of an invoice. `[period_start, period_end)` is what it bills for, whatever the invoice's own period."""
 
@@ -157,12 +167,16 @@ class InvoiceLine:
     is_proration: bool
     discount_minor: int
     tax_minor: int
+    taxes: tuple[LineTax, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoice:
-    """`status` is `draft`, `open`, `paid`, `void` or `uncollectible`. `has_more_lines`: `lines` is a first page."""
+    """`status` is `draft`, `open`, `paid`, `void` or `uncollectible`. `has_more_lines`: `lines` is a first page.
+
+    `customer_tax_exempt` is `none`, `exempt` or `reverse`.
+    """
 
     id: str
     number: str | None
@@ -172,6 +186,7 @@ class Invoice:
     customer_email: str
     customer_address: Address | None
     customer_tax_ids: tuple[TaxId, ...]
+    customer_tax_exempt: str
     currency: str
     subtotal_minor: int
     total_minor: int

@@ -86,5 +86,14 @@ def _describe_line(line: InvoiceLine, *, position: int, kind: str, account_id: i
         "is_proration": line.is_proration,
         "discount_minor": line.discount_minor,
         "tax_minor": line.tax_minor,
+        "taxes": [
+            {
+                "amount_minor": tax.amount_minor,
+                "taxable_minor": tax.taxable_minor,
+                "percentage": None if tax.percentage is None else str(tax.percentage),
+                "reason": tax.reason,
+            }
+            for tax in line.taxes
+        ],
         "metadata": dict(line.metadata),
     }

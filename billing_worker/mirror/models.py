@@ -54,6 +54,12 @@ class StripeInvoice(models.Model):
     voided_at = models.DateTimeField(null=True, blank=True)
     next_payment_attempt_at = models.DateTimeField(null=True, blank=True)
     hosted_invoice_url = models.CharField(max_length=2000, blank=True)
+    customer_tax_ids = models.JSONField(
+        default=list, blank=True, help_text="`[{type, value}]` as Stripe printed them."
+    )
+    customer_tax_exempt = models.CharField(
+        max_length=8, default="none", help_text="none, exempt or reverse (the customer owes the tax)."
+    )
     metadata = models.JSONField(default=dict, blank=True)
     last_event_at = models.DateTimeField()
     version = models.PositiveIntegerField(default=0, editable=False)
@@ -102,6 +108,11 @@ class StripeInvoiceLine(models.Model):
     is_proration = models.BooleanField(default=False)
     discount_minor = models.BigIntegerField(default=0)
     tax_minor = models.BigIntegerField(default=0)
+    taxes = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="`[{amount_minor, taxable_minor, percentage, reason}]`; null = not told.",
+    )
     metadata = models.JSONField(default=dict, blank=True)
 
     class Meta:

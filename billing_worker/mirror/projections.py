@@ -43,6 +43,10 @@ def _describe_invoice(invoice: Invoice) -> dict[str, Any]:
         "number": invoice.number or "",
         "subscription": invoice.subscription or "",
         "test_clock": invoice.test_clock or "",
+        "customer_tax_ids": [
+            {"type": tax_id.type, "value": tax_id.value} for tax_id in invoice.customer_tax_ids
+        ],
+        "customer_tax_exempt": invoice.customer_tax_exempt,
         "metadata": dict(invoice.metadata),
         "lines_complete": not invoice.has_more_lines,
     }

@@ -11,6 +11,7 @@ from django.db import transaction
 
 from billing_worker import gateway
 from billing_worker.accounts.audit import record_audit
+from billing_worker.accounts.locales import choose_locale, list_preferred_locales
 from billing_worker.accounts.models import Account, TestClock
 from billing_worker.accounts.selectors import get_families, get_terms_for
 from billing_worker.accounts.services import link_customer
@@ -196,6 +197,10 @@ def _create_customer(*, payer: Account, clock: TestClock | None, now: datetime) 
         ),
         metadata={"account_id": str(payer.pk)},
         test_clock=clock.stripe_test_clock_id if clock else None,
+        preferred_locales=list_preferred_locales(choose_locale(payer.address_country, payer.locale)),
+        tax_ids=[gateway.TaxId(type=payer.tax_id_type, value=payer.tax_id_value)]
+        if payer.tax_id_type
+        else [],
         idempotency_key=f"customer:{payer.pk}:{clock.stripe_test_clock_id if clock else 'live'}",
     )
     link_customer(

@@ -25,6 +25,7 @@ from weasyprint.urls import FatalURLFetchingError
 from billing_worker.core.errors import BillingError
 from invoices.brand import get_brand
 from invoices.content import InvoiceContent, PageSize
+from invoices.einvoice import build_xml, carries_xml, embedding
 from invoices.layout import build_page
 from invoices.rendering.assets import BASE_URL, AssetFetcher
 from invoices.rendering.fonts import OWN_FONTS, find_fonts, is_own_text
@@ -62,6 +63,8 @@ def render_pdf(content: InvoiceContent, *, version: str | None = None) -> Render
     """
     version = version or get_current_version()
     html = render_html(content, version=version)
+    xml = build_xml(content) if carries_xml(content) else None
+    variant = PDF_VARIANT if xml is None else embedding.PDF_VARIANT
     fonts = _load_fonts(not is_own_text(html))
     fetcher = AssetFetcher()
     target = io.BytesIO()
@@ -70,9 +73,13 @@ def render_pdf(content: InvoiceContent, *, version: str | None = None) -> Render
             document = Markup(html, fetcher).render(
                 stylesheets=_load_styles(version, content.page_size, fonts),
                 font_config=fonts.config,
-                pdf_variant=PDF_VARIANT,
+                pdf_variant=variant,
             )
-            document.write_pdf(target, finisher=_scope_headers, pdf_variant=PDF_VARIANT)
+            if xml is not None:
+                attachment = embedding.make_attachment(xml, issued_at=content.issued_at)
+                document.metadata.attachments.append(attachment)
+            finisher = _scope_headers if xml is None else _finish_facturx
+            document.write_pdf(target, finisher=finisher, pdf_variant=variant)
         except FatalURLFetchingError as error:
             raise RenderFailed(f"the document may not load everything that it asks for: {error}") from error
     if fetcher.refused or warnings:
@@ -112,6 +119,11 @@ def _scope_headers(document: Any, pdf: Any) -> None:
         scope = "/Column" if len(headers) == len(cells) else "/Row"
         for header in headers:
             header["A"] = pydyf.Dictionary({"O": "/Table", "Scope": scope})
+
+
+def _finish_facturx(document: Any, pdf: Any) -> None:
+    _scope_headers(document, pdf)
+    embedding.finish_pdf(pdf)
 
 
 def _draw_qr(url: str) -> str:

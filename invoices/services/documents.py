@@ -27,6 +27,7 @@ from billing_worker.mirror.models import StripeInvoice
 from invoices.building import InvoiceIncomplete, build_content
 from invoices.checking import find_mismatches
 from invoices.content import compute_content_hash, dump_content, load_content
+from invoices.einvoice import find_einvoice_problems
 from invoices.models import InvoiceDocument
 from invoices.rendering.pdf import render_pdf
 from invoices.rendering.versions import get_current_version
@@ -130,7 +131,7 @@ def _create_revision(
     same = of_invoice.filter(content_hash=content_hash, template_version=version).first()
     if same is not None:
         return _revive(same, now=now)
-    mismatches = find_mismatches(content)
+    problems = [mismatch.message for mismatch in find_mismatches(content)] + find_einvoice_problems(content)
     newest = of_invoice.aggregate(newest=Max("revision"))["newest"] or 0
     document = InvoiceDocument(
         invoice=invoice,
@@ -147,8 +148,8 @@ def _create_revision(
         content=dump_content(content),
         content_hash=content_hash,
         template_version=version,
-        state=DocumentState.BLOCKED if mismatches else DocumentState.PENDING,
-        blocked_reason="\n".join(mismatch.message for mismatch in mismatches),
+        state=DocumentState.BLOCKED if problems else DocumentState.PENDING,
+        blocked_reason="\n".join(problems),
         created_at=now,
     )
     try:

@@ -130,7 +130,7 @@ def copy_customer_fields(invoice: JsonObject, customer: JsonObject) -> None:
     for name in ("address", "email", "name", "phone", "shipping"):
         invoice[f"customer_{name}"] = snapshot(customer.get(name))
     invoice["customer_tax_exempt"] = customer.get("tax_exempt") or "none"
-    invoice.setdefault("customer_tax_ids", [])
+    invoice["customer_tax_ids"] = snapshot(customer.get("_tax_ids") or [])
     settings = customer.get("invoice_settings") or {}
     for name in ("custom_fields", "footer"):
         if invoice.get(name) is None:

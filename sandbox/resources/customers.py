@@ -28,9 +28,7 @@ def _declare(store: Store) -> None:
     store.index("customer", "invoice_prefix")
 
 
-@operation(
-    "POST", "/v1/customers", params="CustomerCreateParams", refuses=("cash_balance", "tax", "tax_id_data")
-)
+@operation("POST", "/v1/customers", params="CustomerCreateParams", refuses=("cash_balance", "tax"))
 def create_customer(ctx: Context) -> JsonObject:
     """Create a customer; emits ``customer.created``."""
     params = ctx.params
@@ -58,6 +56,9 @@ def create_customer(ctx: Context) -> JsonObject:
         "shipping": None,
         "tax_exempt": "none",
         "test_clock": None,
+        "_tax_ids": [
+            {"type": tax_id["type"], "value": tax_id["value"]} for tax_id in params.get("tax_id_data", [])
+        ],
     }
     if clock_id:
         clock = ctx.require("test_helpers.test_clock", clock_id, "test_clock")

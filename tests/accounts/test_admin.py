@@ -63,8 +63,34 @@ def test_every_role_sees_the_lists(account, role):
         assert client.get(reverse(f"admin:catalog_{page}_changelist")).status_code == 200
 
 
+def test_how_documents_are_written_is_changed_in_the_console_and_audited(account):
+    url = reverse("admin:accounts_account_change", args=[account.pk])
+    form = {
+        "locale": "fr_CA",
+        "invoice_format": "facturx",
+        "tax_id_type": "eu_vat",
+        "tax_id_value": "FR00000000000",
+    }
+    for formset in ("plans", "tiers", "managed_jobs", "leases"):
+        form |= {f"{formset}-TOTAL_FORMS": "0", f"{formset}-INITIAL_FORMS": "0"}
+    client = log_in("finance")
+    half = client.post(url, {**form, "tax_id_value": ""})
+    assert half.status_code == 200, "a tax id without a number is refused"
+    response = client.post(url, {**form, "name": "Somebody Else"})
+    assert response.status_code == 302
+    account.refresh_from_db()
+    assert (account.name, account.locale, account.invoice_format) == (
+        "Southmere Ltd",
+        "fr_CA",
+        "facturx",
+    )
+    assert (account.tax_id_type, account.tax_id_value) == ("eu_vat", "FR00000000000")
+    entry = AuditEntry.objects.get(action="account.document_settings_changed")
+    assert (entry.before["locale"], entry.after["locale"]) == ("", "fr_CA")
+
+
 def test_an_account_s_page_shows_its_terms_and_offers_no_change(account):
-    page = log_in("ops").get(reverse("admin:accounts_account_change", args=[account.pk]))
+    page = log_in("engineer").get(reverse("admin:accounts_account_change", args=[account.pk]))
     text = page.content.decode()
     assert "Northmere &amp; Daughters" in text
     assert "1,250.00 USD" in text
@@ -96,7 +122,7 @@ def test_accounts_are_found_by_id_and_customer(account):
 
 def test_nothing_is_changed_by_hand(account):
     change = reverse("admin:accounts_account_change", args=[account.pk])
-    assert log_in("ops").post(change, {"name": "Renamed"}).status_code == 403
+    assert log_in("engineer").post(change, {"name": "Renamed"}).status_code == 403
 
 
 def test_the_audit_trail_can_not_be_changed_even_by_a_superuser(account):

@@ -248,3 +248,20 @@ def test_events_and_endpoints() -> None:
     [listed] = gateway.list_webhook_endpoints()
     assert (listed.url, listed.enabled_events, listed.secret) == (endpoint.url, ("invoice.paid",), None)
     assert gateway.read_payload(kind="customer", id=customer.id)["object"] == "customer"
+
+
+def test_a_customer_s_tax_id_is_on_its_invoices():
+    customer = make_customer(tax_ids=[gateway.TaxId(type="eu_vat", value="DE000000000")])
+    gateway.create_invoice_item(
+        customer=customer.id,
+        amount_minor=1000,
+        currency="usd",
+        description="Work",
+        period_start=OCTOBER,
+        period_end=NOVEMBER,
+        metadata={},
+        idempotency_key="item",
+    )
+    preview = gateway.preview_invoice(customer=customer.id)
+    assert preview.customer_tax_ids == (gateway.TaxId(type="eu_vat", value="DE000000000"),)
+    assert preview.customer_tax_exempt == "none"

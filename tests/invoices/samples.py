@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Any
 
 from billing_worker.core.money import round_half_up
-from invoices.content import ContentLine, InvoiceContent, Party
+from invoices.content import (
+    BankAccount,
+    ContentLine,
+    InvoiceContent,
+    LineTax,
+    Party,
+    PostalAddress,
+)
 
 OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
@@ -20,7 +28,13 @@ SELLER = Party(
     country="US",
     email="billing@example.com",
     tax_ids=("US EIN 00-0000000",),
+    postal=PostalAddress(
+        line1="480 Harbor Street, Suite 900", city="San Francisco", region="CA", postal_code="94107"
+    ),
+    tax_number="00-0000000",
+    legal_id="00-0000000",
 )
+BANK = BankAccount(holder="Lumenade Media, Inc.", number="0000000000", bic="EXAMPUS0")
 BUYER = Party(
     name="Northwind Advertising LLC",
     address=("12 Main Street", "Springfield, IL 62701", "United States"),
@@ -85,7 +99,9 @@ def build_content(lines: list[ContentLine] | None = None, **changes: Any) -> Inv
             build_job("Holiday campaign set-up and tagging", 120000, 14),
         ]
     subtotal = sum(line.amount_minor for line in lines)
-    total = subtotal + changes.get("total_tax_minor", 0) - changes.get("total_discount_minor", 0)
+    tax = changes.setdefault("total_tax_minor", sum(line.tax_minor for line in lines))
+    discount = changes.setdefault("total_discount_minor", sum(line.discount_minor for line in lines))
+    total = subtotal + tax - discount
     due = changes.get("amount_due_minor", total)
     paid = due if changes.get("status") == "paid" else 0
     values: dict[str, Any] = {
@@ -105,8 +121,6 @@ def build_content(lines: list[ContentLine] | None = None, **changes: Any) -> Inv
         "period_end": NOVEMBER,
         "collection_method": "charge_automatically",
         "subtotal_minor": subtotal,
-        "total_discount_minor": 0,
-        "total_tax_minor": 0,
         "total_minor": total,
         "starting_balance_minor": 0,
         "amount_due_minor": due,
@@ -116,6 +130,7 @@ def build_content(lines: list[ContentLine] | None = None, **changes: Any) -> Inv
         "locale": "en_US",
         "page_size": "Letter",
         "lines": tuple(lines),
+        "bank": BANK,
         **changes,
     }
     return InvoiceContent(**values)
@@ -136,6 +151,8 @@ def _german() -> InvoiceContent:
         country="DE",
         email="rechnungen@gruenwald.example.com",
         tax_ids=("DE000000000",),
+        postal=PostalAddress(line1="Prenzlauer Allee 212", city="Berlin", postal_code="10405"),
+        vat_id="DE000000000",
     )
     lines = [
         build_line("sub", unit_amount_decimal=Decimal(89900), description="Scale plan"),
@@ -185,7 +202,23 @@ def _child() -> InvoiceContent:
         ),
         *build_tiers("ST", (1_000_000, "0"), (250_001, "0.125")),
     ]
-    return build_content(lines, total_discount_minor=5000, total_tax_minor=1234)
+    return build_content(charge_lines(lines, percent=Decimal("6.25"), discounts=[5000]))
+
+
+def charge_lines(
+    lines: list[ContentLine], *, percent: Decimal, discounts: list[int] | None = None
+) -> list[ContentLine]:
+    """The lines with a discount each (none where the list ends) and tax on what it leaves."""
+    charged = []
+    for line, discount in zip_longest(lines, discounts or [], fillvalue=0):
+        assert isinstance(line, ContentLine)
+        assert isinstance(discount, int)
+        taxable = line.amount_minor - discount
+        tax = round_half_up(taxable * percent / 100)
+        told = LineTax(amount_minor=tax, taxable_minor=taxable, percentage=percent, reason="standard_rated")
+        changes = {"discount_minor": discount, "tax_minor": tax, "taxes": (told,)}
+        charged.append(line.model_copy(update=changes))
+    return charged
 
 
 def _managed() -> InvoiceContent:
@@ -214,6 +247,33 @@ def build_long(lines: int = 1500) -> InvoiceContent:
     return build_content(jobs, number="NWA-1500")
 
 
+def _german_taxed() -> InvoiceContent:
+    """Everything at once: discount, tax, a balance from before, a part paid, and a transfer for the rest."""
+    german = _german()
+    lines = charge_lines(list(german.lines), percent=Decimal(19), discounts=[8990, 0, 5000])
+    return build_content(
+        lines,
+        **{
+            name: getattr(german, name)
+            for name in ("currency", "locale", "page_size", "buyer", "collection_method", "due_at")
+        },
+        number="GMH-0013",
+        starting_balance_minor=-25000,
+        amount_due_minor=sum(line.amount_minor + line.tax_minor - line.discount_minor for line in lines)
+        - 25000,
+        amount_paid_minor=500000,
+        amount_remaining_minor=sum(line.amount_minor + line.tax_minor - line.discount_minor for line in lines)
+        - 525000,
+        invoice_format="facturx",
+    )
+
+
+def _reverse_charge() -> InvoiceContent:
+    return _german().model_copy(
+        update={"tax_exempt": "reverse", "number": "GMH-0014", "invoice_format": "facturx"}
+    )
+
+
 def _zero() -> InvoiceContent:
     lines = [build_line("sub", 0, quantity=1, unit_amount_decimal=Decimal(0)), *build_tiers("ST", (900, "0"))]
     return build_content(lines, status="paid", paid_at=NOVEMBER + timedelta(hours=1))
@@ -225,6 +285,8 @@ VARIANTS: dict[str, Callable[[], InvoiceContent]] = {
     "paid": _paid,
     "void": _void,
     "eur-german": _german,
+    "eur-everything": _german_taxed,
+    "eur-reverse-charge": _reverse_charge,
     "jpy-japanese": _japanese,
     "twelve-lines": _twelve_lines,
     "child-accounts": _child,

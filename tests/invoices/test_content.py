@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from billing_worker.accounts.locales import LOCALES, choose_locale
 from invoices import checks
 from invoices.checking import find_mismatches
 from invoices.content import clean_text, compute_content_hash, dump_content, load_content
 from invoices.formatting import get_formatter
-from invoices.locales import LOCALES, TEXTS_DIR, choose_locale, choose_page_size, get_language, get_texts
+from invoices.locales import TEXTS_DIR, choose_page_size, get_language, get_texts
 from invoices.mail_backends import EmlFileBackend
 from invoices.messages import make_file_name
 from tests.invoices.samples import VARIANTS, build_content

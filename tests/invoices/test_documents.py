@@ -7,7 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.core.files.storage import storages
 from django.db import IntegrityError, transaction
+from facturx import get_xml_from_pdf
 
 from billing_worker.alerts.models import Alert
 from invoices.models import InvoiceDocument, InvoiceMail
@@ -219,3 +221,36 @@ def test_the_database_refuses_a_second_first_revision_and_a_stored_row_without_a
         clone.save(force_insert=True)
     with pytest.raises(IntegrityError), transaction.atomic():
         InvoiceDocument.objects.filter(pk=document.pk).update(state=DocumentState.STORED)
+
+
+def test_an_account_that_asks_for_it_gets_factur_x():
+    invoice = make_invoice(customer_tax_ids=[{"type": "eu_vat", "value": "DE000000000"}])
+    account = invoice.account
+    account.invoice_format, account.address_country, account.locale = "facturx", "DE", "fr_CH"
+    account.save()
+    document = make_stored_document(invoice)
+    assert document.locale == "fr_CH"
+    assert document.content["buyer"]["vat_id"] == "DE000000000"
+    with storages["invoices"].open(document.storage_name) as file:
+        name, xml = get_xml_from_pdf(file.read())
+    assert name == "factur-x.xml"
+    assert b"524.00" in xml
+
+
+def test_a_document_whose_xml_would_break_a_rule_is_blocked():
+    """Without a country a machine could not tell whose tax law holds."""
+    invoice = make_invoice()
+    invoice.account.invoice_format = "facturx"
+    invoice.account.save()
+    document = make_document(invoice)
+    assert document.state == DocumentState.BLOCKED
+    assert document.blocked_reason == "BR-11: the buyer's address has no country"
+    assert Alert.objects.filter(name="invoice_mismatch").exists()
+
+
+def test_an_account_s_own_tax_id_is_printed_where_stripe_has_none():
+    invoice = make_invoice()
+    invoice.account.tax_id_type, invoice.account.tax_id_value = "jp_trn", "T0000000000000"
+    invoice.account.save()
+    buyer = make_document(invoice).content["buyer"]
+    assert (buyer["tax_ids"], buyer["vat_id"]) == (["T0000000000000"], "")

@@ -1,0 +1,32 @@
+"""Taxes of invoice lines, with the rates that Stripe embeds in the invoice."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from billing_worker.gateway import parse_invoice
+from tests.mirror.samples import make_invoice, make_line
+
+
+def test_a_line_s_tax_knows_the_rate_that_its_invoice_embeds():
+    def tax(rate: str, amount: int) -> dict[str, object]:
+        return {
+            "amount": amount,
+            "taxable_amount": 10000,
+            "tax_behavior": "exclusive",
+            "tax_rate_details": {"tax_rate": rate},
+            "taxability_reason": "standard_rated",
+        }
+
+    lines = [make_line(taxes=[tax("txr_told", 1900), tax("txr_other", 50)])]
+    payload = make_invoice(lines=lines, default_tax_rates=[{"id": "txr_told", "percentage": 19.0}])
+    told, other = parse_invoice({**payload, "customer_tax_exempt": "reverse"}).lines[0].taxes
+    assert (told.amount_minor, told.taxable_minor, told.percentage, told.reason) == (
+        1900,
+        10000,
+        Decimal("19.0"),
+        "standard_rated",
+    )
+    assert other.percentage is None
+    assert parse_invoice({**payload, "customer_tax_exempt": "reverse"}).customer_tax_exempt == "reverse"
+    assert parse_invoice(payload).customer_tax_exempt == "none"
