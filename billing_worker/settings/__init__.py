@@ -12,6 +12,7 @@ from billing_worker.settings.databases import build_databases, build_migration_m
 from billing_worker.settings.delivery import build_anymail, build_email_backend, build_storages
 from billing_worker.settings.logs import build_logging
 from billing_worker.settings.queue import build_broker
+from billing_worker.settings.stripe_api import STRIPE_API_VERSION as STRIPE_API_VERSION
 from billing_worker.settings.stripe_api import build_djstripe
 
 ENV = load_environment(os.environ)

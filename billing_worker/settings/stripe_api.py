@@ -1,8 +1,12 @@
-"""What dj-stripe needs to know; the gateway reads `settings.ENV` itself."""
+"""What dj-stripe needs to know; the gateway reads `settings.ENV` itself.
+
+`STRIPE_API_VERSION` is handed on, or dj-stripe would follow whatever the SDK has.
+"""
 
 from __future__ import annotations
 
 from billing_worker.env import Environment
+from billing_worker.gateway.version import STRIPE_API_VERSION as STRIPE_API_VERSION
 
 
 def build_djstripe(env: Environment) -> tuple[str, str, bool, str]:

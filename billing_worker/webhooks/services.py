@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
@@ -53,14 +54,17 @@ def receive_event(
 ) -> Receipt:
     """Store an event unless it is here already, and wake a worker after the commit.
 
-    `text` is the event as it came and is what is kept. A type that nothing takes is stored as ignored.
+    `text` is the event as it came and is what is kept. A type that nothing takes is stored as ignored; so is
+    an event of the other mode (a test event where the key is live, or the reverse), with an alert.
 
     Raises:
         NotAnEvent: the payload is something else.
     """
     envelope = parse_envelope(payload)
-    taken = is_taken(envelope.type)
+    taken = is_taken(envelope.type) and is_of_our_mode(is_live=envelope.is_live)
     event = _insert(envelope, text=text, now=now, source=source, taken=taken)
+    if event is not None and not is_of_our_mode(is_live=envelope.is_live):
+        _alert_wrong_mode(event, now=now)
     outcome = "duplicate" if event is None else "stored" if taken else "ignored"
     WEBHOOKS_RECEIVED.labels(type=envelope.type if taken else "other", outcome=outcome).inc()
     if event is not None and taken:
@@ -68,13 +72,22 @@ def receive_event(
     return Receipt(event=event, is_duplicate=event is None)
 
 
+def is_of_our_mode(*, is_live: bool) -> bool:
+    """Whether an event belongs to the mode that our key works in. Without a key there is nothing to hold it against."""
+    env = settings.ENV
+    return env.STRIPE_SECRET_KEY is None or is_live == env.has_live_key
+
+
 def replay_events(*, events: QuerySet[InboxEvent], now: datetime) -> int:
     """Put settled events (processed, failed or ignored) back into the queue. Returns how many.
 
+    Events of the other mode stay ignored.
     Receivers are safe to run twice, and an old event never overwrites a newer state, so a replay only repairs.
     """
     settled = events.filter(state__in=[InboxState.PROCESSED, InboxState.FAILED, InboxState.IGNORED])
-    count = InboxEvent.objects.filter(pk__in=list(settled.values_list("pk", flat=True))).update(
+    modes = [mode for mode in (True, False) if is_of_our_mode(is_live=mode)]
+    ours = settled.filter(is_live__in=modes)
+    count = InboxEvent.objects.filter(pk__in=list(ours.values_list("pk", flat=True))).update(
         state=InboxState.RECEIVED, next_attempt_at=now, attempts=0, processed_at=None
     )
     if count:
@@ -145,7 +158,7 @@ def _store_missing(page: Sequence[Mapping[str, Any]], *, now: datetime) -> list[
             text=gateway.dumps(payload),
             now=now,
             source="backfill",
-            taken=is_taken(envelope.type),
+            taken=is_taken(envelope.type) and is_of_our_mode(is_live=envelope.is_live),
         )
         if event is not None and event.state == InboxState.RECEIVED:
             stored.append(event)
@@ -174,6 +187,19 @@ def _insert(envelope: Envelope, *, text: str, now: datetime, source: str, taken:
         if not InboxEvent.objects.filter(event_id=envelope.id).exists():
             raise
         return None
+
+
+def _alert_wrong_mode(event: InboxEvent, *, now: datetime) -> None:
+    told, ours = ("live", "test") if event.is_live else ("test", "live")
+    raise_alert(
+        name="webhook_wrong_mode",
+        severity=Severity.CRITICAL,
+        subject="stripe events",
+        detail=f"{event.type} {event.event_id} is a {told}-mode event and STRIPE_SECRET_KEY is a {ours} key: it was "
+        f"kept and ignored. Take the {told} endpoint's secret out of STRIPE_WEBHOOK_SECRET, or point it elsewhere.",
+        now=now,
+        context={"event_id": event.event_id},
+    )
 
 
 def _wake_worker(now: datetime) -> None:

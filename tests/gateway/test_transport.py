@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 import stripe
+from djstripe.settings import djstripe_settings
 
 from billing_worker import gateway
 from billing_worker.gateway.catalog import write_decimals
@@ -22,6 +23,11 @@ def refuse(status: int, **error: object) -> tuple[int, dict[str, object]]:
 
 def test_pinned_version_is_the_sdks_own() -> None:
     assert stripe.api_version == gateway.STRIPE_API_VERSION
+
+
+def test_dj_stripe_uses_the_pinned_version_whatever_the_sdk_has(monkeypatch) -> None:
+    monkeypatch.setattr(stripe, "api_version", "2031-01-01.other")
+    assert djstripe_settings.STRIPE_API_VERSION == gateway.STRIPE_API_VERSION
 
 
 def test_requests_carry_the_pinned_version_and_the_key(canned) -> None:

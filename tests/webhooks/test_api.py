@@ -8,10 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from pydantic import SecretStr
 
 from billing_worker import gateway
 from billing_worker.alerts.metrics import WEBHOOKS_RECEIVED, WEBHOOKS_REFUSED
+from billing_worker.alerts.models import Alert
 from billing_worker.webhooks.models import InboxEvent
+from billing_worker.webhooks.services import replay_events
 from billing_worker.webhooks.states import InboxState
 from tests.mirror.samples import NOVEMBER, make_customer, make_event, make_invoice
 
@@ -206,3 +209,31 @@ def test_a_delivery_costs_few_queries(deliver) -> None:
         deliver(make_event("invoice.paid", make_invoice()))
     # Savepoint, insert, release, count of what waits.
     assert len(queries) <= 4
+
+
+@pytest.mark.parametrize(
+    ("key", "is_live"), [("sk_live_1", False), ("rk_live_1", False), ("sk_test_1", True)]
+)
+def test_an_event_of_the_other_mode_is_kept_ignored_and_alerted(
+    deliver, kicks, settings, key, is_live
+) -> None:
+    settings.ENV = settings.ENV.model_copy(update={"STRIPE_SECRET_KEY": SecretStr(key)})
+    answer = deliver(make_event("invoice.paid", make_invoice()) | {"livemode": is_live})
+    assert answer.status_code == 200
+    row = InboxEvent.objects.get()
+    assert (row.state, row.is_live, row.next_attempt_at) == (InboxState.IGNORED, is_live, None)
+    alert = Alert.objects.get()
+    assert kicks == [("alerts.notify", alert.pk)]
+    assert (alert.name, alert.severity) == ("webhook_wrong_mode", "critical")
+    assert row.event_id in alert.detail
+    assert replay_events(events=InboxEvent.objects.all(), now=datetime.now(UTC)) == 0
+
+
+@pytest.mark.parametrize(("key", "is_live"), [("sk_live_1", True), ("sk_test_1", False), (None, True)])
+def test_an_event_of_our_mode_is_taken(deliver, kicks, settings, key, is_live) -> None:
+    settings.ENV = settings.ENV.model_copy(update={"STRIPE_SECRET_KEY": SecretStr(key) if key else None})
+    deliver(make_event("invoice.paid", make_invoice()) | {"livemode": is_live})
+    assert InboxEvent.objects.get().state == InboxState.RECEIVED
+    assert not Alert.objects.exists()
+    InboxEvent.objects.update(state=InboxState.IGNORED)
+    assert replay_events(events=InboxEvent.objects.all(), now=datetime.now(UTC)) == 1
