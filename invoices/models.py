@@ -40,7 +40,9 @@ class InvoiceDocument(models.Model):
     content_hash = models.CharField(max_length=64, help_text="SHA-256 of the canonical content.")
     template_version = models.CharField(max_length=16)
     state = models.CharField(max_length=10, choices=DocumentState.choices)
-    blocked_reason = models.TextField(blank=True, help_text="The arithmetic that does not come out.")
+    blocked_reason = models.TextField(
+        blank=True, help_text="The arithmetic that does not come out, or what the PDF does not say."
+    )
     attempts = models.PositiveIntegerField(default=0)
     claim_token = models.CharField(max_length=36, blank=True)
     claimed_at = models.DateTimeField(null=True, blank=True)

@@ -17,16 +17,19 @@ class DocumentState(TextChoices):
     PENDING = "pending", "Waiting to be rendered"
     RENDERING = "rendering", "Being rendered"
     STORED = "stored", "PDF stored"
-    BLOCKED = "blocked", "Sums do not come out"
+    BLOCKED = "blocked", "Blocked"
     FAILED = "failed", "Gave up"
 
 
-#: A document that a worker died over goes back to pending: rendering again gives the same bytes.
+#: A document that a worker died over goes back to pending: rendering again gives the same bytes. One is blocked before
+#: it is rendered if its sums do not come out, and after it if the PDF does not say what Stripe says.
 DOCUMENT_TRANSITIONS: Final = {
     DocumentState.PENDING: {DocumentState.RENDERING, DocumentState.BLOCKED},
-    DocumentState.RENDERING: {DocumentState.STORED, DocumentState.PENDING, DocumentState.FAILED},
+    DocumentState.RENDERING: {
+        *(DocumentState.STORED, DocumentState.PENDING, DocumentState.FAILED, DocumentState.BLOCKED),
+    },
     DocumentState.FAILED: {DocumentState.PENDING},
-    DocumentState.BLOCKED: set(),
+    DocumentState.BLOCKED: {DocumentState.PENDING},
     DocumentState.STORED: set(),
 }
 

@@ -35,6 +35,7 @@ from invoices.selectors import is_ours
 from invoices.services.mails import queue_first_mail
 from invoices.states import DocumentKind, DocumentState
 from invoices.storage import StoredFile, store_pdf
+from invoices.truth import find_untruths
 
 log = structlog.get_logger(__name__)
 
@@ -178,14 +179,21 @@ def _announce(document: InvoiceDocument, *, now: datetime) -> None:
 
 
 def _revive(document: InvoiceDocument, *, now: datetime) -> InvoiceDocument:
-    revived = InvoiceDocument.objects.filter(pk=document.pk, state=DocumentState.FAILED).update(
-        state=DocumentState.PENDING, attempts=0, next_attempt_at=None, last_error=""
+    """Try again what had given up, or what was blocked for its PDF: templates, fonts and code get mended."""
+    waiting = Q(state=DocumentState.FAILED)
+    if not find_mismatches(load_content(document.content)):
+        waiting |= Q(state=DocumentState.BLOCKED)
+    revived = InvoiceDocument.objects.filter(waiting, pk=document.pk).update(
+        state=DocumentState.PENDING, attempts=0, next_attempt_at=None, last_error="", blocked_reason=""
     )
     if not revived:
         raise NothingWouldChange(
             f"revision {document.revision} of {document.number} already says exactly this ({document.state})"
         )
     document.refresh_from_db()
+    # Somebody has taken it up; if it is still wrong, it is raised again.
+    for name in (AlertName.PDF_FAILED, "invoice_mismatch"):
+        resolve_alert(name=name, subject=document.number, now=now)
     kick("invoices.render_document", document.pk)
     return document
 
@@ -193,7 +201,8 @@ def _revive(document: InvoiceDocument, *, now: datetime) -> InvoiceDocument:
 def render_document(*, document_id: int, now: datetime) -> bool:
     """Render a waiting document, store and verify its PDF, and queue its mail. Call it outside a transaction.
 
-    True if this call did it; False if it was not waiting (done, blocked, claimed by another worker, not due).
+    True if this call did it; False if it was not waiting (done, blocked, claimed by another worker, not due), or if the
+    PDF does not say what Stripe says: then it is blocked with an alert, and nothing of it is stored.
     A failure is recorded with a back-off, and after five attempts it is given up with an alert.
     """
     token = str(uuid.uuid4())
@@ -202,7 +211,12 @@ def render_document(*, document_id: int, now: datetime) -> bool:
     document = InvoiceDocument.objects.get(pk=document_id)
     started = perf_counter()
     try:
-        pdf = render_pdf(load_content(document.content), version=document.template_version)
+        content = load_content(document.content)
+        pdf = render_pdf(content, version=document.template_version)
+        untruths = find_untruths(content, pdf.body)
+        if untruths:
+            _settle_blocked(document, untruths, now=now)
+            return False
         stored = store_pdf(
             name=make_storage_name(document),
             body=pdf.body,
@@ -262,9 +276,24 @@ def _settle_stored(
             return False
         document.refresh_from_db()
         queue_first_mail(document=document, now=now)
-    if document.attempts > 1:
+    if document.attempts > 1 or document.revision > 1:
         resolve_alert(name=AlertName.PDF_FAILED, subject=document.number, now=now)
+        resolve_alert(name="invoice_mismatch", subject=document.number, now=now)
     return True
+
+
+@retry_when_undone
+def _settle_blocked(document: InvoiceDocument, untruths: list[str], *, now: datetime) -> None:
+    """Take a document out of the queue whose PDF would tell the customer something else than Stripe does."""
+    settled = InvoiceDocument.objects.filter(
+        pk=document.pk, state=DocumentState.RENDERING, claim_token=document.claim_token
+    ).update(state=DocumentState.BLOCKED, blocked_reason="\n".join(untruths))
+    if not settled:
+        log.warning("document_claim_lost", document=document.pk)
+        return
+    DOCUMENTS_RENDERED.labels(outcome="blocked").inc()
+    document.refresh_from_db()
+    _announce(document, now=now)
 
 
 @retry_when_undone

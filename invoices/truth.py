@@ -1,0 +1,88 @@
+"""Whether a finished PDF says what Stripe says: its text is read back, and each fact is looked for beside its label.
+
+What is printed depends on a template, a style sheet, fonts and WeasyPrint. None of them is trusted with money: the file
+itself is asked.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from threading import Lock
+from typing import Final
+
+import pypdfium2
+
+from invoices.content import InvoiceContent
+from invoices.formatting import get_formatter
+from invoices.layout import is_payable
+from invoices.locales import get_language, get_texts
+from invoices.rendering.fonts import make_printable
+
+#: PDFium is not safe in threads: one at a time in a process. Worker processes do not disturb each other.
+_PDFIUM: Final = Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that the document must say: `value` beside `label`, both in its language."""
+
+    name: str
+    label: str
+    value: str
+
+
+def find_untruths(content: InvoiceContent, body: bytes) -> list[str]:
+    """What Stripe has and the PDF does not say, one sentence each; empty when the file is true.
+
+    Number, total with its currency, amount due, account, and while it is to be paid the due date. Line breaks, blanks,
+    ligatures and look-alike forms of characters make no difference.
+    """
+    text = read_text(body)
+    return [
+        f"the PDF does not say its {fact.name}: {fact.label} {fact.value}"
+        for fact in collect_facts(content)
+        if not _compile(fact).search(text)
+    ]
+
+
+def collect_facts(content: InvoiceContent) -> list[Fact]:
+    """What must be found, from the content alone and not from what was laid out."""
+    formatter = get_formatter(content.locale)
+    texts = get_texts(get_language(content.locale))
+    remaining = 0 if content.status == "void" else content.amount_remaining_minor
+    facts = [
+        Fact("number", texts["number"], make_printable(content.number)),
+        Fact("account", texts["account"], str(content.account_id)),
+        Fact("total", texts["total"], formatter.money(content.total_minor, content.currency)),
+        Fact("amount due", texts["amount_due"], formatter.money(remaining, content.currency)),
+    ]
+    if content.due_at and is_payable(content):
+        facts.append(Fact("due date", texts["due_date"], formatter.date(content.due_at)))
+    if content.document_kind != "invoice":
+        # Credit notes and receipts have labels of their own: the values must be there.
+        return [Fact(fact.name, "", fact.value) for fact in facts if fact.name in ("number", "total")]
+    return facts
+
+
+def read_text(body: bytes) -> str:
+    """The text of every page, in the order in which it was drawn, with compatible characters made one (NFKC)."""
+    with _PDFIUM:
+        document = pypdfium2.PdfDocument(body)
+        try:
+            pages = []
+            for page in document:
+                text_page = page.get_textpage()
+                pages.append(text_page.get_text_range())
+                text_page.close()
+                page.close()
+        finally:
+            document.close()
+    return unicodedata.normalize("NFKC", "\n".join(pages))
+
+
+def _compile(fact: Fact) -> re.Pattern[str]:
+    """The fact with any blanks between its characters, and not as a part of a longer number."""
+    wanted = "".join(unicodedata.normalize("NFKC", fact.label + fact.value).split())
+    return re.compile(r"(?<!\d)(?<!\d[.,])" + r"\s*".join(map(re.escape, wanted)) + r"(?![\d]|[.,]\d)")
