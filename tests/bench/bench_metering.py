@@ -132,6 +132,7 @@ def insert_raw() -> float:
     from metering.services.ingest import _INSERT
 
     at = "2026-11-03 12:00:00"
+    into = _INSERT.replace("metering_usagerecord", "raw_usage")
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE raw_usage LIKE metering_usagerecord")
         started = time.perf_counter()
@@ -150,7 +151,7 @@ def insert_raw() -> float:
                 )
                 for r in batch
             ]
-            cursor.executemany(_INSERT.replace("metering_usagerecord", "raw_usage"), rows)
+            cursor.executemany(into + " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)", rows)
         return RECORDS / (time.perf_counter() - started)
 
 
