@@ -20,11 +20,9 @@ PAGE = """<body style="margin:0;background:#e5e7eb;padding:28px">
 </body>"""
 
 
-def test_picture_of_an_invoice_for_the_readme(
-    browser: Browser, screenshot_folder: Path, tmp_path: Path
-) -> None:
+def test_picture_of_an_invoice_for_the_readme(browser: Browser, screenshot_folder: Path) -> None:
     buffer = io.BytesIO()
-    rasterise(render_pdf(VARIANTS["twelve-lines"]()).body, tmp_path, dpi=200).save(buffer, format="PNG")
+    rasterise(render_pdf(VARIANTS["twelve-lines"]()).body, dpi=200).save(buffer, format="PNG")
     page = browser.new_page(viewport={"width": 880, "height": 1000})
     try:
         page.set_content(PAGE.format(base64.b64encode(buffer.getvalue()).decode()))

@@ -6,27 +6,60 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
+import pypdfium2
+from PIL import Image, ImageDraw
+
+from invoices.content import InvoiceContent
+from invoices.formatting import get_formatter
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GALLERY = ROOT / "docs" / "gallery"
 DPI = 72
 
 
-def rasterise(body: bytes, folder: Path, *, dpi: int = DPI) -> Image.Image:
-    """The first page of a PDF as a picture, through Poppler."""
-    source = folder / "page.pdf"
-    source.write_bytes(body)
-    subprocess.run(
-        ["pdftoppm", "-r", str(dpi), "-png", "-f", "1", "-l", "1", "-singlefile", source, folder / "page"],
-        check=True,
-    )
-    with Image.open(folder / "page.png") as image:
-        return image.convert("RGB")
+def rasterise(body: bytes, *, dpi: int = DPI, masked: Sequence[str] = ()) -> Image.Image:
+    """The first page of a PDF as a picture, through PDFium; every place that says one of `masked` is painted grey."""
+    document = pypdfium2.PdfDocument(body)
+    try:
+        page = document[0]
+        image: Image.Image = page.render(scale=dpi / 72).to_pil().convert("RGB")
+        draw = ImageDraw.Draw(image)
+        for left, bottom, right, top in find_places(page, masked):
+            scale, height = dpi / 72, page.get_height()
+            draw.rectangle(
+                (
+                    left * scale - 2,
+                    (height - top) * scale - 2,
+                    right * scale + 2,
+                    (height - bottom) * scale + 2,
+                ),
+                fill="#9ca3af",
+            )
+        return image
+    finally:
+        document.close()
+
+
+def find_places(page: Any, texts: Sequence[str]) -> list[tuple[float, float, float, float]]:
+    """The rectangles of these texts on the page, in points from its lower left corner."""
+    text_page = page.get_textpage()
+    places = []
+    for text in texts:
+        search = text_page.search(text)
+        while (found := search.get_next()) is not None:
+            places += [text_page.get_rect(index) for index in range(text_page.count_rects(*found))]
+    return places
+
+
+def list_dates(content: InvoiceContent) -> list[str]:
+    """The dates of a document as it prints them: they may change without a picture being wrong."""
+    formatter = get_formatter(content.locale)
+    moments = (content.issued_at, content.due_at, content.paid_at, content.voided_at)
+    return sorted({formatter.date(moment) for moment in moments if moment})
 
 
 def make_gallery() -> None:
@@ -35,8 +68,7 @@ def make_gallery() -> None:
 
     GALLERY.mkdir(parents=True, exist_ok=True)
     for name, build in VARIANTS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            image = rasterise(render_pdf(build()).body, Path(folder))
+        image = rasterise(render_pdf(build()).body)
         image.quantize(64).save(GALLERY / f"{name}.png", optimize=True)
         print(GALLERY / f"{name}.png")
 
