@@ -20,7 +20,7 @@ from unfold.decorators import display
 from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from billing_worker.core.money import format_minor
-from invoices.models import InvoiceDocument, InvoiceMail, ManagedCharge
+from invoices.models import InvoiceDocument, InvoiceMail, ManagedCharge, PaymentAttempt
 from invoices.services.documents import request_revision
 from invoices.services.downloads import open_download
 from invoices.services.mails import list_other_contacts, resend_document, settle_mail, split_addresses
@@ -142,6 +142,7 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
                 "document_total": format_minor(document.total_minor, document.currency),
                 "timeline": measure_steps(compile_timeline(document.invoice)),
                 "stripe_url": _make_stripe_url(document),
+                "attempts": _tell_attempts(document),
                 "superseded_by": _find_successor(document),
                 "revisions": document.invoice.documents.order_by("revision"),
                 "open_mails": document.mails.filter(state__in=[MailState.UNKNOWN, MailState.FAILED]),
@@ -296,6 +297,12 @@ def _make_stripe_url(document: InvoiceDocument) -> str:
         return ""
     mode = "" if env.has_live_key else "test/"
     return f"https://dashboard.stripe.com/{mode}invoices/{document.invoice.stripe_invoice_id}"
+
+
+def _tell_attempts(document: InvoiceDocument) -> list[tuple[PaymentAttempt, str]]:
+    """The invoice's payment attempts, oldest first, each with its amount."""
+    attempts = document.invoice.payment_attempts.all()
+    return [(attempt, format_minor(attempt.amount_minor, attempt.currency)) for attempt in attempts]
 
 
 def _find_successor(document: InvoiceDocument) -> InvoiceDocument | None:

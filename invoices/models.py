@@ -158,6 +158,45 @@ class InvoiceEvent(models.Model):
         return f"{self.invoice_id}: {self.name}"
 
 
+class PaymentReading(models.Model):
+    """An invoice whose payment attempts are to be read from Stripe: due while `read_at` is before `wanted_at`."""
+
+    invoice = models.OneToOneField(StripeInvoice, on_delete=models.CASCADE, related_name="payment_reading")
+    wanted_at = models.DateTimeField(help_text="When an event last said that there is something new.")
+    read_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.invoice_id}"
+
+
+class PaymentAttempt(models.Model):
+    """One charge that was tried for an invoice, as Stripe told it."""
+
+    invoice = models.ForeignKey(StripeInvoice, on_delete=models.CASCADE, related_name="payment_attempts")
+    stripe_charge_id = models.CharField(max_length=64, unique=True)
+    status = models.CharField(max_length=16, help_text="succeeded, pending or failed.")
+    amount_minor = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    tried_at = models.DateTimeField(help_text="In Stripe's time.")
+    failure_code = models.CharField(max_length=64, blank=True)
+    decline_reason = models.CharField(max_length=64, blank=True, help_text="Like insufficient_funds.")
+    failure_message = models.CharField(max_length=500, blank=True)
+    method = models.CharField(max_length=32, blank=True)
+    brand = models.CharField(max_length=32, blank=True)
+    last4 = models.CharField(max_length=8, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["tried_at", "pk"]
+
+    def __str__(self) -> str:
+        return f"{self.describe_method()}: {self.status}"
+
+    def describe_method(self) -> str:
+        """`Visa ending 4242`, or the kind of method as far as it is known."""
+        name = (self.brand or self.method or "payment").replace("_", " ").capitalize()
+        return f"{name} ending {self.last4}" if self.last4 else name
+
+
 class ManagedCharge(models.Model):
     """A managed-service job on its way to Stripe as an invoice item with its exact amount, once."""
 

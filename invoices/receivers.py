@@ -12,6 +12,7 @@ from billing_worker.mirror.models import StripeInvoice
 from billing_worker.webhooks.registry import StripeEvent, receives
 from invoices.models import InvoiceEvent
 from invoices.services.documents import ensure_document, stamp_void
+from invoices.services.payments import want_payments
 from invoices.services.timeline import record_event
 
 
@@ -35,6 +36,8 @@ def on_invoice_changed(event: StripeEvent) -> None:
     entry = _record(event, invoice, detail)
     make = stamp_void if event.type == "invoice.voided" else ensure_document
     make(invoice_id=invoice.pk, reason=event.type, now=event.now)
+    if entry is not None and event.type in ("invoice.payment_failed", "invoice.paid"):
+        want_payments(invoice=invoice, now=event.now, is_first=event.type == "invoice.payment_failed")
     if entry is not None and event.type == "invoice.payment_failed":
         _alert_payment(event, invoice, detail)
 

@@ -83,6 +83,7 @@ from billing_worker.gateway.parsing import (
     parse_test_clock,
     parse_webhook_endpoint,
 )
+from billing_worker.gateway.payments import list_payment_attempts
 from billing_worker.gateway.signatures import (
     sign_payload,
     verify_signature,
@@ -110,6 +111,7 @@ from billing_worker.gateway.types import (
     Meter,
     MeterEventReport,
     MeterEventSummary,
+    PaymentAttempt,
     Price,
     PriceTier,
     Product,
@@ -143,6 +145,7 @@ __all__ = [
     "Meter",
     "MeterEventReport",
     "MeterEventSummary",
+    "PaymentAttempt",
     "PaymentDeclined",
     "Price",
     "PriceTier",
@@ -185,6 +188,7 @@ __all__ = [
     "list_invoices",
     "list_meter_event_summaries",
     "list_meters",
+    "list_payment_attempts",
     "list_prices",
     "list_products",
     "list_subscriptions",

@@ -266,6 +266,23 @@ class MeterEventReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentAttempt:
+    """One charge: `status` is `succeeded`, `pending` or `failed`. `failure_message` is written for the cardholder."""
+
+    id: str
+    status: str
+    amount_minor: int
+    currency: str
+    created_at: datetime
+    failure_code: str
+    decline_reason: str
+    failure_message: str
+    method: str
+    brand: str
+    last4: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeterEventSummary:
     """What a meter holds for one customer in `[start_at, end_at)`."""
 

@@ -16,6 +16,7 @@ from invoices.selectors import select_due_documents, select_due_mails, select_un
 from invoices.services.documents import FINAL_STATUSES, ensure_document, release_stale_renders
 from invoices.services.mails import CLAIM_EXPIRES_AFTER, queue_first_mail, resolve_stale_mails
 from invoices.services.managed import release_stale_charges
+from invoices.services.payments import select_unread_payments
 from invoices.services.tracking import alert_silent_mails, settle_unknown_mails
 from invoices.states import DocumentState
 
@@ -38,6 +39,7 @@ class SweepReport:
     mails_kicked: int = 0
     mails_silent: int = 0
     charges_released: int = 0
+    payments_kicked: int = 0
 
 
 @retry_when_undone
@@ -58,6 +60,8 @@ def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTE
         report.mails_kicked += send_kick("invoices.deliver_mail", mail_id)
     report.mails_silent = alert_silent_mails(now=now)
     report.charges_released = release_stale_charges(now=now)
+    for invoice_id in list(select_unread_payments().values_list("invoice_id", flat=True)[:BATCH]):
+        report.payments_kicked += send_kick("invoices.read_payments", invoice_id)
     if any(asdict(report).values()):
         log.info("invoices_swept", **asdict(report))
     return report

@@ -265,3 +265,27 @@ def test_a_customer_s_tax_id_is_on_its_invoices():
     preview = gateway.preview_invoice(customer=customer.id)
     assert preview.customer_tax_ids == (gateway.TaxId(type="eu_vat", value="DE000000000"),)
     assert preview.customer_tax_exempt == "none"
+
+
+def test_the_attempts_behind_an_invoice_are_listed_with_their_reasons() -> None:
+    flat, _ = make_prices()
+    clock = gateway.create_test_clock(frozen_at=OCTOBER, name="dunning")
+    customer = make_customer(
+        name="Dunning Ltd", test_clock=clock.id, payment_method="pm_card_chargeCustomerFail"
+    )
+    gateway.create_subscription(
+        customer=customer.id,
+        items=[SubscriptionItemSpec(price=flat.id, quantity=1)],
+        billing_cycle_anchor=NOVEMBER,
+        description="Example",
+        metadata={},
+        idempotency_key="dunning",
+    )
+    (invoice,) = list(gateway.list_invoices(customer=customer.id))
+    attempts = gateway.list_payment_attempts(invoice.id)
+    assert attempts
+    assert {(one.status, one.currency, one.amount_minor) for one in attempts} == {
+        ("failed", "usd", invoice.total_minor)
+    }
+    assert attempts[0].failure_code == "card_declined"
+    assert attempts[0].last4 == "0341"
