@@ -7,7 +7,7 @@ client sends can produce a stack trace.
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import IO, Any
 
 from django.conf import settings
@@ -36,6 +36,13 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def _parse_decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError("a number's exponent is too large") from error
+
+
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -54,7 +61,7 @@ def loads_strict(text: str | bytes) -> Any:
     try:
         parsed = json.loads(
             text,
-            parse_float=Decimal,
+            parse_float=_parse_decimal,
             parse_constant=_refuse_constant,
             object_pairs_hook=_refuse_repeated_keys,
         )

@@ -122,6 +122,8 @@ def _check_delivery(env: Environment) -> Iterator[str]:
 def _check_metering(env: Environment) -> Iterator[str]:
     if env.BILL_FROM and env.BILL_FROM.time() != time.min:
         yield "BILL_FROM must lie on a bucket bound: midnight UTC"
+    if any(len(secret.get_secret_value()) < 32 for secret in env.SAMPLES_SECRET):
+        yield "SAMPLES_SECRET: every secret needs 32 or more random characters"
 
 
 def _check_parity(env: Environment) -> Iterator[str]:

@@ -199,6 +199,10 @@ class Environment(BaseModel):
     USAGE_OVERDUE_HOURS: int = Field(
         12, ge=1, description="Hours after a day's end until a day that the warehouse lacks raises an alert."
     )
+    SAMPLES_SECRET: SecretList = Field(
+        default_factory=list,
+        description="Secrets that sign samples, comma separated: any matches. Empty: no samples are taken.",
+    )
     DRAFT_HOLD: bool = Field(
         True, description="Hold draft invoices until their month's usage is complete and sent."
     )

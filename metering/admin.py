@@ -28,6 +28,7 @@ from metering.draft_window.admin import UsageCompletionAdmin as UsageCompletionA
 from metering.models import MeterEvent, SeamSetting, UsageFeed, UsageRecord
 from metering.parity.admin import ParityCheckAdmin as ParityCheckAdmin
 from metering.pulling.admin import UsagePullAdmin as UsagePullAdmin
+from metering.samples.admin import SampleBucketAdmin as SampleBucketAdmin
 from metering.services.arming import SeamChange
 from metering.services.decisions import give_up_events, mark_not_sent, mark_sent, retry_events
 

@@ -14,6 +14,11 @@ from metering.parity.models import ParityCheck as ParityCheck
 from metering.parity.models import ParityResult as ParityResult
 from metering.pulling.models import UsagePull as UsagePull
 from metering.runs.models import RollUpRun as RollUpRun
+from metering.samples.models import SampleBatch as SampleBatch
+from metering.samples.models import SampleBucket as SampleBucket
+from metering.samples.models import SampleFeed as SampleFeed
+from metering.samples.models import SampleSpill as SampleSpill
+from metering.samples.models import UsageSample as UsageSample
 from metering.states import EventState, Granularity
 
 USAGE_TYPE_CHOICES = [("ST", "ST"), ("RM", "RM"), ("CV", "CV")]

@@ -12,6 +12,7 @@ from django.db.models import Count, Sum
 from billing_worker.core.periods import Period
 from billing_worker.core.rating import USAGE_TYPES, UsageType
 from metering.models import MeterEvent, UsageFeed, UsageRecord
+from metering.samples.selectors import count_open_samples
 from metering.states import EventState
 
 
@@ -43,7 +44,7 @@ class PeriodUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendingState:
-    """Whether an account's usage of a month has all reached Stripe."""
+    """Whether an account's usage of a month has all reached Stripe. `open_records` counts samples' parts too."""
 
     is_complete: bool
     open_records: int
@@ -104,6 +105,7 @@ def get_sending_state(account_ids: Collection[int], period: Period) -> SendingSt
     open_records = UsageRecord.objects.filter(
         feed__account__in=account_ids, feed__period=str(period), rolled_up_at__isnull=True
     ).count()
+    open_samples = count_open_samples(account_ids=account_ids, period=period)
     open_events = MeterEvent.objects.filter(
         account__in=account_ids,
         period=str(period),
@@ -112,8 +114,8 @@ def get_sending_state(account_ids: Collection[int], period: Period) -> SendingSt
     oldest = open_events.values_list("at", flat=True).first()
     count = open_events.count()
     return SendingState(
-        is_complete=not open_records and not count,
-        open_records=open_records,
+        is_complete=not open_records and not open_samples and not count,
+        open_records=open_records + open_samples,
         open_events=count,
         oldest_open_at=oldest,
     )
@@ -130,4 +132,5 @@ def count_unsettled_usage(period: Period, *, account_ids: Collection[int]) -> in
     events = MeterEvent.objects.filter(account__in=account_ids, period=str(period)).exclude(
         state__in=[EventState.SENT, EventState.SKIPPED]
     )
-    return records.count() + events.count()
+    samples = count_open_samples(account_ids=account_ids, period=period)
+    return records.count() + samples + events.count()

@@ -25,12 +25,20 @@ def make_flat_key(currency: str, unit_amount_decimal: Decimal) -> str:
 
 def make_tier_key(usage_type: UsageType, currency: str, tiers: Sequence[Tier]) -> str:
     """`tiers_st_usd_<12 hex>`: the hash covers every bound and rate, written canonically."""
+    return f"tiers_{usage_type.lower()}_{currency.lower()}_{_hash_tiers(tiers)}"
+
+
+def make_sampled_key(event_name: str, currency: str, tiers: Sequence[Tier]) -> str:
+    """`sampled_gb_seconds_pro_usd_<12 hex>`, hashed as tiers are."""
+    return f"sampled_{event_name}_{currency.lower()}_{_hash_tiers(tiers)}"
+
+
+def _hash_tiers(tiers: Sequence[Tier]) -> str:
     table = ",".join(
         f"{'inf' if tier.up_to is None else tier.up_to}:{format_amount(tier.unit_amount_decimal)}"
         for tier in tiers
     )
-    digest = hashlib.sha256(table.encode()).hexdigest()[:12]
-    return f"tiers_{usage_type.lower()}_{currency.lower()}_{digest}"
+    return hashlib.sha256(table.encode()).hexdigest()[:12]
 
 
 def dump_tiers(tiers: Sequence[Tier]) -> list[dict[str, int | str | None]]:

@@ -7,14 +7,18 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import Q
 
-from billing_worker.catalog.states import PriceKind
+from billing_worker.catalog.sampled.models import SampledMeter as SampledMeter
+from billing_worker.catalog.sampled.models import SampledPlan as SampledPlan
+from billing_worker.catalog.sampled.models import SampledPrice as SampledPrice
+from billing_worker.catalog.sampled.models import SampledTier as SampledTier
+from billing_worker.catalog.states import SAMPLED, PriceKind
 
 
 class CatalogMeter(models.Model):
-    """A Stripe meter; one for each usage type."""
+    """A Stripe meter; one for each usage type and for each tier of a sampled meter."""
 
     usage_type = models.CharField(
-        max_length=2, unique=True, choices=[("ST", "ST"), ("RM", "RM"), ("CV", "CV")]
+        max_length=40, unique=True, help_text="ST, RM, CV, or a sampled meter's event name."
     )
     event_name = models.CharField(max_length=100, unique=True)
     stripe_meter_id = models.CharField(max_length=64, unique=True)
@@ -27,9 +31,11 @@ class CatalogMeter(models.Model):
 
 
 class CatalogProduct(models.Model):
-    """A Stripe product; one for each kind of invoice line."""
+    """A Stripe product; one for each kind of invoice line and for each tier of a sampled meter."""
 
-    kind = models.CharField(max_length=8, unique=True, choices=PriceKind.choices)
+    kind = models.CharField(
+        max_length=40, unique=True, help_text="The kind of line, or a sampled meter's event name."
+    )
     name = models.CharField(max_length=250)
     stripe_product_id = models.CharField(max_length=64, unique=True)
 
@@ -44,7 +50,7 @@ class CatalogPrice(models.Model):
     """A Stripe price: licensed (a flat fee, `unit_amount_decimal`) or graduated on a meter (`tiers`)."""
 
     lookup_key = models.CharField(max_length=200, unique=True)
-    kind = models.CharField(max_length=8, choices=PriceKind.choices)
+    kind = models.CharField(max_length=8, choices=[*PriceKind.choices, (SAMPLED, "Sampled meter")])
     currency = models.CharField(max_length=3, help_text="ISO 4217, lower case.")
     unit_amount_decimal = models.DecimalField(
         max_digits=24,

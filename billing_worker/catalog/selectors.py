@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from billing_worker.catalog.keys import make_flat_key, make_tier_key
-from billing_worker.catalog.models import CatalogMeter, CatalogPrice, CatalogProduct
+from billing_worker.catalog.keys import load_tiers, make_flat_key, make_sampled_key, make_tier_key
+from billing_worker.catalog.models import CatalogMeter, CatalogPrice, CatalogProduct, SampledPrice
+from billing_worker.catalog.states import PriceKind
 from billing_worker.core.errors import NotFound
 from billing_worker.core.rating import Tier, UsageType
 
@@ -59,10 +60,22 @@ def get_tier_price(usage_type: UsageType, currency: str, tiers: Sequence[Tier]) 
     return _get_price(make_tier_key(usage_type, currency, tiers))
 
 
+def get_sampled_price(event_name: str, currency: str) -> CatalogPrice | None:
+    """The price of a sampled meter's tier in a currency; None where none is configured: its usage is counted only.
+
+    Raises:
+        NotInCatalog: one is configured, and `catalog_apply` has not run since.
+    """
+    price = SampledPrice.objects.filter(tier__event_name=event_name, currency=currency).first()
+    if price is None:
+        return None
+    return _get_price(make_sampled_key(event_name, currency, load_tiers(price.tiers)))
+
+
 def get_kind_for_product(stripe_product_id: str) -> str | None:
-    """Which kind of line a Stripe product stands for; None for a product that is not ours."""
+    """Which kind of line a Stripe product stands for; None for one that is not ours, or is a sampled meter's."""
     return (
-        CatalogProduct.objects.filter(stripe_product_id=stripe_product_id)
+        CatalogProduct.objects.filter(stripe_product_id=stripe_product_id, kind__in=PriceKind.values)
         .values_list("kind", flat=True)
         .first()
     )

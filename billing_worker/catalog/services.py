@@ -23,17 +23,20 @@ from billing_worker.catalog.plan import (
     Change,
     Known,
     Remote,
+    WantedMeter,
     WantedPrice,
     compare_catalog,
     make_flat_price,
     make_graduated_price,
     make_product_id,
+    make_sampled_price,
+    make_sampled_product_id,
 )
+from billing_worker.catalog.sampled.selectors import list_price_tables, list_tiers
 from billing_worker.catalog.selectors import get_meter
-from billing_worker.catalog.states import PriceKind
+from billing_worker.catalog.states import SAMPLED, PriceKind
 from billing_worker.core.errors import Conflict
 from billing_worker.core.periods import Period
-from billing_worker.core.rating import UsageType
 
 log = structlog.get_logger(__name__)
 
@@ -67,13 +70,22 @@ def get_wanted_prices(*, at: date) -> list[WantedPrice]:
     return list(wanted.values())
 
 
+def get_sampled_prices() -> list[WantedPrice]:
+    """The prices configured for sampled meters."""
+    return [
+        make_sampled_price(WantedMeter(event_name=tier.event_name, title=tier.title), currency, table)
+        for tier, currency, table in list_price_tables()
+    ]
+
+
 def plan_catalog(*, at: date) -> CatalogPlan:
     """What `apply_catalog` would do now. Reads Stripe, changes nothing.
 
     Raises:
         GatewayError: Stripe could not be read.
     """
-    wanted = get_wanted_prices(at=at)
+    sampled = [WantedMeter(event_name=tier.event_name, title=tier.title) for tier in list_tiers()]
+    wanted = get_wanted_prices(at=at) + get_sampled_prices()
     remote = Remote(
         meters=gateway.list_meters(),
         products=gateway.list_products(),
@@ -84,7 +96,7 @@ def plan_catalog(*, at: date) -> CatalogPlan:
         products=dict(CatalogProduct.objects.values_list("kind", "stripe_product_id")),
         prices=dict(CatalogPrice.objects.values_list("lookup_key", "stripe_price_id")),
     )
-    return compare_catalog(wanted, remote, known)
+    return compare_catalog(wanted, remote, known, sampled=sampled)
 
 
 def apply_catalog(*, at: date, progress: Progress = iter) -> CatalogPlan:
@@ -107,30 +119,35 @@ def apply_catalog(*, at: date, progress: Progress = iter) -> CatalogPlan:
 
 
 def _apply_meter(change: Change, idempotency_key: str) -> str:
-    usage_type: UsageType = change.key  # type: ignore[assignment]
-    event_name = EVENT_NAMES[usage_type]
+    if change.meter:
+        event_name, title = change.meter.event_name, change.meter.title
+    else:
+        event_name = EVENT_NAMES[change.key]  # type: ignore[index]
+        title = PRODUCT_NAMES[PriceKind(change.key)]
     stripe_id = change.stripe_id or gateway.create_meter(
-        event_name=event_name, display_name=PRODUCT_NAMES[PriceKind(usage_type)], idempotency_key=idempotency_key
+        event_name=event_name, display_name=title, idempotency_key=idempotency_key
     ).id  # fmt: skip
     CatalogMeter.objects.update_or_create(
-        usage_type=usage_type, defaults={"event_name": event_name, "stripe_meter_id": stripe_id}
+        usage_type=change.key, defaults={"event_name": event_name, "stripe_meter_id": stripe_id}
     )
     return stripe_id
 
 
 def _apply_product(change: Change, idempotency_key: str) -> str:
-    kind = PriceKind(change.key)
-    name, metadata = PRODUCT_NAMES[kind], {"kind": kind.value}
+    if change.meter:
+        product_id, name = make_sampled_product_id(change.meter.event_name), change.meter.title
+        metadata = {"kind": SAMPLED}
+    else:
+        kind = PriceKind(change.key)
+        product_id, name, metadata = make_product_id(kind), PRODUCT_NAMES[kind], {"kind": kind.value}
     if change.action == "create":
-        gateway.create_product(
-            id=make_product_id(kind), name=name, metadata=metadata, idempotency_key=idempotency_key
-        )
+        gateway.create_product(id=product_id, name=name, metadata=metadata, idempotency_key=idempotency_key)
     elif change.action == "rename":
-        gateway.update_product(make_product_id(kind), name=name, metadata=metadata)
+        gateway.update_product(product_id, name=name, metadata=metadata)
     CatalogProduct.objects.update_or_create(
-        kind=kind, defaults={"name": name, "stripe_product_id": make_product_id(kind)}
+        kind=change.key, defaults={"name": name, "stripe_product_id": product_id}
     )
-    return make_product_id(kind)
+    return product_id
 
 
 def _apply_price(change: Change, idempotency_key: str) -> str:
@@ -140,7 +157,7 @@ def _apply_price(change: Change, idempotency_key: str) -> str:
     CatalogPrice.objects.update_or_create(
         lookup_key=price.lookup_key,
         defaults={
-            "kind": price.kind,
+            "kind": price.metadata["kind"],
             "currency": price.currency,
             "unit_amount_decimal": price.unit_amount_decimal,
             "tiers": dump_tiers(price.tiers),
@@ -151,28 +168,27 @@ def _apply_price(change: Change, idempotency_key: str) -> str:
 
 
 def _create_price(price: WantedPrice, idempotency_key: str) -> str:
-    metadata = {"kind": price.kind.value}
     if price.unit_amount_decimal is not None:
         return gateway.create_flat_price(
-            product=make_product_id(price.kind),
+            product=price.product,
             currency=price.currency,
             unit_amount_decimal=price.unit_amount_decimal,
             lookup_key=price.lookup_key,
             nickname=price.nickname,
-            metadata=metadata,
+            metadata=price.metadata,
             idempotency_key=idempotency_key,
         ).id
     return gateway.create_graduated_price(
-        product=make_product_id(price.kind),
+        product=price.product,
         currency=price.currency,
-        meter=get_meter(price.kind.value).stripe_meter_id,  # type: ignore[arg-type]
+        meter=get_meter(price.kind.value if price.kind else price.event_name).stripe_meter_id,  # type: ignore[arg-type]
         tiers=[
             gateway.PriceTier(up_to=tier.up_to, unit_amount_decimal=tier.unit_amount_decimal)
             for tier in price.tiers
         ],
         lookup_key=price.lookup_key,
         nickname=price.nickname,
-        metadata=metadata,
+        metadata=price.metadata,
         idempotency_key=idempotency_key,
     ).id
 

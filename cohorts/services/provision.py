@@ -17,7 +17,13 @@ from billing_worker.accounts.selectors import get_families, get_terms_for
 from billing_worker.accounts.services import link_customer
 from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import AlertName, Severity
-from billing_worker.catalog.selectors import NotInCatalog, get_flat_price, get_tier_price
+from billing_worker.catalog.sampled.selectors import get_sampled_tiers
+from billing_worker.catalog.selectors import (
+    NotInCatalog,
+    get_flat_price,
+    get_sampled_price,
+    get_tier_price,
+)
 from billing_worker.core.errors import BillingError
 from billing_worker.core.periods import Period
 from cohorts.models import Cohort, CohortMember
@@ -107,7 +113,8 @@ def _prepare_orders(*, payers: Sequence[Account], period: Period) -> dict[int, _
             plan = compute_subscription_plan(
                 payer=terms[payer.pk], members={pk: terms[pk] for pk in family}, period=period
             )
-            orders[payer.pk] = _Order(payer, tuple(family), plan, tuple(_build_items(plan)))
+            items = (*_build_items(plan), *_build_sampled_items(family, plan))
+            orders[payer.pk] = _Order(payer, tuple(family), plan, items)
         except (CannotProvision, NotInCatalog) as error:
             problems.append(str(error))
     if problems:
@@ -128,6 +135,16 @@ def _build_items(plan: SubscriptionPlan) -> Iterable[gateway.SubscriptionItemSpe
         )
 
 
+def _build_sampled_items(
+    family: Sequence[int], plan: SubscriptionPlan
+) -> Iterable[gateway.SubscriptionItemSpec]:
+    """The prices of the sampled meters that anybody of the family is on, where any are configured."""
+    for tier in get_sampled_tiers(family, plan.period):
+        price = get_sampled_price(tier.event_name, plan.currency)
+        if price is not None:
+            yield gateway.SubscriptionItemSpec(price=price.stripe_price_id)
+
+
 def _provision_payer(
     *, order: _Order, clock: TestClock | None, options: ProvisioningOptions, now: datetime
 ) -> None:
@@ -142,7 +159,7 @@ def _provision_payer(
     if options.test_payment_method:
         gateway.attach_payment_method(customer=customer_id, payment_method=options.test_payment_method)
     subscription_id = None if is_new else _find_subscription(order=order, customer_id=customer_id)
-    if subscription_id is None and not order.plan.is_empty:
+    if subscription_id is None and order.items:
         subscription_id = _create_subscription(
             order=order, customer_id=customer_id, start=start, options=options
         )

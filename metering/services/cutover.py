@@ -22,6 +22,7 @@ from billing_worker.webhooks.models import InboxEvent
 from billing_worker.webhooks.states import InboxState
 from metering.models import MeterEvent, UsagePull, UsageRecord
 from metering.pulling.states import PullState
+from metering.samples.selectors import count_open_samples
 from metering.services.ingest import retry_busy
 from metering.services.seam import Seam, align_with_seam, check_bound
 from metering.states import OPEN_STATES, EventState
@@ -107,6 +108,7 @@ def get_drain_state(*, until: datetime, seam: Seam, grace: timedelta, now: datet
         stuck=Count("pk", filter=Q(state__in=[PullState.PARTIAL, PullState.FAILED])),
     )
     records = UsageRecord.objects.filter(bucket_date__lt=until.date(), rolled_up_at__isnull=True).count()
+    records += count_open_samples(until=until)
     reports = InboxEvent.objects.filter(type__in=REPORT_TYPES).aggregate(
         moving=Count("pk", filter=Q(state__in=[InboxState.RECEIVED, InboxState.PROCESSING])),
         stuck=Count("pk", filter=Q(state=InboxState.FAILED)),

@@ -34,7 +34,7 @@ INSERT_CHUNK = 500
 
 @dataclass(slots=True, kw_only=True)
 class RollUpResult:
-    """What a run did: months looked at, records marked, events made; `skipped` of them will never be billed.
+    """What a run did: months looked at, records and samples marked, events made; `skipped` are never billed.
 
     `without_customer` counts events that wait for the account (or its parent) to get a Stripe customer.
     """
@@ -44,6 +44,7 @@ class RollUpResult:
     events: int = 0
     skipped: int = 0
     without_customer: int = 0
+    samples: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
 
 
@@ -67,7 +68,7 @@ def roll_up_usage(
     result = RollUpResult()
     first_open_date = get_first_open_date(now, grace)
     for feed_id in list_open_feeds(first_open_date, period):
-        _add(result, retry_busy(partial(_roll_up_feed, feed_id, first_open_date, seam, now)))
+        add_result(result, retry_busy(partial(_roll_up_feed, feed_id, first_open_date, seam, now)))
         yield result
     log.info(
         "usage_rolled_up",
@@ -106,9 +107,9 @@ def _roll_up_feed(feed_id: int, first_open_date: object, seam: Seam, now: dateti
     if not records:
         return RollUpResult(months=1)
     account = get_account(feed.account_id)
-    context = _Context(feed, get_payer(account), _find_skip_reason(account, Period.parse(feed.period)))
+    context = _Context(feed, get_payer(account), find_skip_reason(account, Period.parse(feed.period)))
     events = _build_events(context, records, now)
-    _assign_lanes(events, context.payer)
+    assign_lanes(events, context.payer)
     MeterEvent.objects.bulk_create(events, batch_size=INSERT_CHUNK)
     UsageRecord.objects.filter(pk__in=[record.pk for record in records]).update(rolled_up_at=now)
     align_with_seam(seam=seam, account_id=feed.account_id, period=feed.period)
@@ -123,7 +124,7 @@ def _roll_up_feed(feed_id: int, first_open_date: object, seam: Seam, now: dateti
     )
 
 
-def _find_skip_reason(account: Account, period: Period) -> str:
+def find_skip_reason(account: Account, period: Period) -> str:
     """Why this account's usage of the month is stored and not billed; empty if it is billed.
 
     The payer's tiers price the whole family's usage, so under a suspended payer nobody's is billed.
@@ -173,7 +174,8 @@ def _build_event(context: _Context, group: Sequence[UsageRecord], value: int, no
     )
 
 
-def _assign_lanes(events: Sequence[MeterEvent], payer: Account | None) -> None:
+def assign_lanes(events: Sequence[MeterEvent], payer: Account | None) -> None:
+    """Put the events into the lanes of the payer's customer, if there is one. Inside the caller's transaction."""
     if payer is None or not payer.stripe_customer_id:
         return
     names = sorted({event.event_name for event in events})
@@ -197,8 +199,10 @@ def _read_lanes(customer: str, event_names: Sequence[str]) -> QuerySet[SendingLa
     return SendingLane.objects.filter(customer=customer, event_name__in=event_names)
 
 
-def _add(total: RollUpResult, part: RollUpResult) -> None:
+def add_result(total: RollUpResult, part: RollUpResult) -> None:
+    """Add what a step did to what the run did."""
     total.months += part.months
+    total.samples += part.samples
     total.records += part.records
     total.events += part.events
     total.skipped += part.skipped

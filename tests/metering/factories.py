@@ -6,15 +6,23 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from factory.declarations import LazyAttribute, SelfAttribute, SubFactory
 from factory.django import DjangoModelFactory
 
 from billing_worker import gateway
+from billing_worker.catalog.sampled.models import SampledMeter
+from billing_worker.catalog.sampled.services import define_sampled_meter, set_sampled_plan
+from billing_worker.catalog.sampled.states import BillingMode, BucketLength, SampledQuantity
+from billing_worker.core.periods import Period
+from billing_worker.core.rating import Tier
 from metering import models
 from metering.buckets import get_bucket_start
 from metering.parsing import UsageInput, parse_record
+from metering.samples.ingest import store_samples
+from metering.samples.parsing import parse_sample
 from metering.services.roll_up import get_lanes
 from metering.services.seam import Seam
 from metering.services.sending import EventCall
@@ -166,3 +174,57 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+
+
+def make_sampled_meter(
+    name: str = "gb_seconds",
+    *,
+    tiers: tuple[str, ...] = ("standard", "pro"),
+    bucket: BucketLength = BucketLength.HOUR,
+    quantity: SampledQuantity = SampledQuantity.GB_SECONDS,
+    rate: str = "0.5",
+) -> SampledMeter:
+    """A sampled meter with a dollar price for each tier; unified if `tiers` is a single empty name."""
+    return define_sampled_meter(
+        name=name,
+        title=quantity.label,
+        quantity=quantity,
+        billing_mode=BillingMode.UNIFIED if tiers == ("",) else BillingMode.PER_TIER,
+        bucket=bucket,
+        tiers={tier: {"usd": [Tier(None, Decimal(rate))]} for tier in tiers},
+        actor="test",
+        reason="first meter",
+        now=NOW,
+    )
+
+
+def put_on_tier(
+    account_id: int, tier: str | None, *, meter: str = "gb_seconds", period: str = "2026-01"
+) -> None:
+    set_sampled_plan(
+        account_id=account_id,
+        meter=meter,
+        tier=tier,
+        from_period=Period.parse(period),
+        actor="test",
+        reason="signed",
+        now=NOW,
+    )
+
+
+def make_sample(event_id: str = "e1", at: str = "2026-10-05T14:30:00Z", **changes: Any) -> dict[str, Any]:
+    """A minute of 1,024 MB, which is 60 GB-seconds."""
+    return {
+        "event_id": event_id,
+        "account_id": 5001,
+        "meter": "gb_seconds",
+        "at": at,
+        "interval_s": 60,
+        "dimensions": {"memory_mb": 1024, "cpu_count": 2},
+    } | changes
+
+
+def store_sample(*raw: dict[str, Any]) -> list[str]:
+    """Store samples as one request does; what became of each."""
+    samples = [parse_sample(one, now=NOW) for one in raw]
+    return [outcome.status for outcome in store_samples(samples=samples, now=NOW)]

@@ -33,5 +33,7 @@ class Command(BillingCommand):
             f"{result.months} months, {result.records} records: {result.events} meter events,"
             f" {result.skipped} never billed, {result.without_customer} without a Stripe customer yet"
         )
+        if result.samples:
+            self.stdout.write(f"  {result.samples} samples added to their buckets")
         for reason, count in result.reasons.items():
             self.stdout.write(f"  {count} skipped: {reason}")

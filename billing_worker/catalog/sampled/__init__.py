@@ -1,0 +1,1 @@
+"""Meters that are integrals over time (GB-seconds): which exist, what they cost, and which tier an account is on."""

@@ -1,0 +1,1 @@
+"""Samples: ticks of meters that are integrals over time, stored as told, folded into buckets, closed into events."""
