@@ -34,6 +34,10 @@ class Formatter:
     def number(self, value: int) -> str:
         return format_decimal(value, locale=self.locale)
 
+    def decimal(self, value: Decimal) -> str:
+        """With the places that it has: `19`, `8,875`."""
+        return format_decimal(value.normalize(), locale=self.locale, decimal_quantization=False)
+
     def date(self, moment: datetime) -> str:
         """The UTC day, written out: `1 November 2026`, `1. November 2026`."""
         return format_date(moment, format="long", locale=self.locale)

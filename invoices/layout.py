@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
 
 from invoices.content import InvoiceContent, Party
 from invoices.formatting import Formatter, get_formatter
 from invoices.locales import get_language, get_texts
 from invoices.rendering.fonts import make_printable
 from invoices.sections import Section, build_sections
+from invoices.taxes import Category, group_taxes
+
+#: What is printed of a category without tax, because the customer's own books depend on it.
+TAX_NOTES: Final[Mapping[Category, str]] = {"AE": "reverse_charge_note", "E": "tax_exempt_note"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +149,7 @@ def _build_sums(content: InvoiceContent, formatter: Formatter, texts: Mapping[st
     sums = [Sum(label=texts["subtotal"], amount=money(content.subtotal_minor))]
     if content.total_discount_minor:
         sums.append(Sum(label=texts["discount"], amount=money(-content.total_discount_minor)))
-    sums.append(Sum(label=texts["tax"], amount=money(content.total_tax_minor)))
+    sums += _build_taxes(content, formatter, texts)
     sums.append(Sum(label=texts["total"], amount=money(content.total_minor), is_strong=True))
     carried = content.amount_due_minor - content.total_minor
     if carried:
@@ -156,3 +162,25 @@ def _build_sums(content: InvoiceContent, formatter: Formatter, texts: Mapping[st
     remaining = 0 if content.status == "void" else content.amount_remaining_minor
     sums.append(Sum(label=texts["amount_due"], amount=money(remaining), is_strong=True))
     return sums
+
+
+def _build_taxes(content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]) -> list[Sum]:
+    """A row for each rate with what it is charged on, and one for each reason that the law asks to print."""
+    groups = group_taxes(content)
+    shown = [
+        group for group in groups if group.category in TAX_NOTES or (group.category == "S" and group.rate)
+    ]
+    if sum(group.tax_minor for group in shown) != content.total_tax_minor or not shown:
+        return [Sum(label=texts["tax"], amount=formatter.money(content.total_tax_minor, content.currency))]
+    return [
+        Sum(
+            label=texts[TAX_NOTES[group.category]]
+            if group.category in TAX_NOTES
+            else texts["tax_at"].format(
+                rate=formatter.decimal(group.rate or Decimal(0)),
+                basis=formatter.money(group.basis_minor, content.currency),
+            ),
+            amount=formatter.money(group.tax_minor, content.currency),
+        )
+        for group in shown
+    ]

@@ -237,3 +237,12 @@ def test_screen_readers_find_language_title_tags_and_table_headers():
     assert scopes.count("/Column") == 4
     assert scopes.count("/Row") == 8
     assert figures == ["Lumenade Media, Inc.", "Zum Bezahlen scannen"]
+
+
+def test_taxes_are_shown_by_rate_with_what_they_are_charged_on():
+    taxed = read_text(render_pdf(VARIANTS["eur-everything"]()).body)
+    assert "Steuer 19 % auf 13.107,46 € 2.490,42 €" in taxed
+    assert "Steuerschuldnerschaft des Leistungsempfängers 0,00 €" in read_text(
+        render_pdf(VARIANTS["eur-reverse-charge"]()).body
+    )
+    assert "Tax $0.00" in read_text(render_pdf(VARIANTS["open"]()).body)
