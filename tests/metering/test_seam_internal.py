@@ -75,7 +75,8 @@ def test_a_run_answers_with_what_it_did_and_is_kept(kicks):
     assert answer.status_code == 200
     assert answer.json() == {
         "trigger": "key:test", "period": "", "started_at": "2026-11-03T12:00:00Z",
-        "finished_at": "2026-11-03T12:00:00Z", "error": "", "months": 1, "records": 1, "samples": 0, "events": 1, "skipped": 0,
+        "finished_at": "2026-11-03T12:00:00Z", "error": "",
+        "months": 1, "records": 1, "samples": 0, "events": 1, "skipped": 0,
         "without_customer": 0,
     }  # fmt: skip
     assert MeterEvent.objects.get().value == 7
