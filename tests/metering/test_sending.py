@@ -10,7 +10,12 @@ from billing_worker.accounts.states import Biller
 from billing_worker.alerts.models import Alert
 from metering.models import MeterEvent, SendingLane
 from metering.services.sending import SenderOptions, SendResult, drain_meter_events, send_batch
-from metering.services.sending.claims import claim_events
+from metering.services.sending.claims import (
+    claim_events,
+    get_next_due_at,
+    recover_abandoned,
+    release_lanes,
+)
 from metering.states import EventState
 from tests.factories import AccountFactory, BillingLeaseFactory, ClockFactory, CustomerAccountFactory
 from tests.metering.factories import LIVE, NOW, SHADOW, Clock, FakeStripe, MeterEventFactory, unavailable
@@ -285,6 +290,30 @@ def test_a_dead_senders_events_are_looked_up_after_its_lease(account, stripe):
     assert stripe.calls == [counted.identifier, lost.identifier]
     assert stripe.total == 200
     assert states() == {counted.identifier: "sent", lost.identifier: "sent"}
+
+
+@pytest.mark.parametrize("is_given_back", [True, False])
+def test_a_dead_senders_events_are_found_though_another_took_its_lane_meanwhile(
+    account, stripe, is_given_back
+):
+    """The lease may end between another sender's look for dead ones and its claim of the same lane."""
+    dead = MeterEventFactory.create(account=account)
+    claim_events(now=NOW, limit=10, token="dead", lease=timedelta(minutes=2))
+    MeterEventFactory.create(account=account, bucket="2026-10-06")
+    clock = Clock()
+    clock.sleep(121)
+    claimed = claim_events(now=clock.now, limit=10, token="next", lease=timedelta(minutes=2))
+    assert [call.identifier for call in claimed] == ["5001:2026-10-06:ST"]
+    if is_given_back:
+        release_lanes([claimed[0].lane_id], token="next")
+        MeterEvent.objects.filter(claim_token="next").update(state=EventState.PENDING, claim_token="")
+
+    assert get_next_due_at(clock.now) == clock.now
+    assert recover_abandoned(now=clock.now) == 1
+    dead.refresh_from_db()
+    assert (dead.state, dead.uncertain_at, dead.claim_token) == ("unresolved", NOW, "")
+    assert drain(stripe, clock=clock).reported == 2
+    assert set(stripe.events) == {"5001:2026-10-05:ST", "5001:2026-10-06:ST"}
 
 
 def test_a_sender_that_wakes_after_its_lease_settles_nothing(account, stripe):

@@ -91,11 +91,12 @@ def expire_old(*, now: datetime) -> int:
 
 def recover_abandoned(*, now: datetime) -> int:
     """Rows that a dead sender left `sending`: their calls may have been made, so they become `unresolved`."""
-    abandoned = MeterEvent.objects.filter(state=EventState.SENDING, lane__leased_until__lt=now)
-    abandoned_ids = list(abandoned.values_list("pk", flat=True))
-    if not abandoned_ids:
+    abandoned = dict(_select_abandoned(now).values_list("pk", "claim_token"))
+    if not abandoned:
         return 0
-    recovered = MeterEvent.objects.filter(pk__in=abandoned_ids, state=EventState.SENDING).update(
+    recovered = MeterEvent.objects.filter(
+        pk__in=abandoned, state=EventState.SENDING, claim_token__in=set(abandoned.values())
+    ).update(
         state=EventState.UNRESOLVED,
         reason="the sender that claimed it did not come back",
         attempts=F("attempts") + 1,
@@ -105,6 +106,12 @@ def recover_abandoned(*, now: datetime) -> int:
     )
     log.warning("meter_events_recovered", events=recovered)
     return recovered
+
+
+def _select_abandoned(now: datetime) -> QuerySet[MeterEvent]:
+    """Claimed rows whose sender no longer holds their lane: its lease ran out, and another may have had it since."""
+    still_ours = Q(lane__lease_token=F("claim_token"), lane__leased_until__gte=now)
+    return MeterEvent.objects.filter(state=EventState.SENDING, lane__isnull=False).exclude(still_ours)
 
 
 def doubt_stale_repeats(*, now: datetime) -> int:
@@ -200,7 +207,7 @@ def get_next_due_at(now: datetime) -> datetime | None:
     waiting = waiting.alias(customer_now=_customer_now(now)).filter(at__lte=F("customer_now"))
     in_back_off = Q(next_attempt_at__gt=now)
     in_lease = Q(lane__leased_until__gte=now)
-    if waiting.exclude(in_back_off).exclude(in_lease).exists():
+    if waiting.exclude(in_back_off).exclude(in_lease).exists() or _select_abandoned(now).exists():
         return now
     moments = [
         waiting.filter(in_back_off).aggregate(at=Min("next_attempt_at"))["at"],
