@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
-from django.db.models import F, QuerySet
+from django.db.models import DateTimeField, F, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 
 from billing_worker import gateway
 from billing_worker.accounts.models import ManagedJob
@@ -115,12 +116,18 @@ def send_charge(*, charge_id: int, now: datetime) -> bool:
     by asking again; once Stripe may have forgotten the key, a person looks first.
     """
     token = str(uuid.uuid4())
-    claimed = ManagedCharge.objects.filter(pk=charge_id, state=ChargeState.PENDING).update(
-        state=ChargeState.SENDING, claim_token=token, claimed_at=now, attempts=F("attempts") + 1
+    pending = ManagedCharge.objects.filter(pk=charge_id, state=ChargeState.PENDING)
+    claimed = pending.filter(_is_protected(now)).update(
+        state=ChargeState.SENDING,
+        claim_token=token,
+        claimed_at=now,
+        attempts=F("attempts") + 1,
+        first_sent_at=Coalesce("first_sent_at", Value(now, output_field=DateTimeField())),
     )
     if not claimed:
+        for charge in pending.exclude(_is_protected(now)):
+            _leave_to_a_person(charge, pending, now=now)
         return False
-    ManagedCharge.objects.filter(pk=charge_id, first_sent_at__isnull=True).update(first_sent_at=now)
     charge = ManagedCharge.objects.select_related("job").get(pk=charge_id)
     try:
         item = gateway.create_invoice_item(
@@ -144,7 +151,6 @@ def send_charge(*, charge_id: int, now: datetime) -> bool:
         return _settle(charge, ChargeState.SENDING if is_open else ChargeState.PENDING, error, now=now)
     except gateway.GatewayNotConfigured as error:
         _settle(charge, ChargeState.PENDING, error, now=now)
-        ManagedCharge.objects.filter(pk=charge.pk).update(first_sent_at=None)
         raise
     _mine(charge).update(
         state=ChargeState.BILLED, stripe_invoice_item_id=item.id, billed_at=now, last_error=""
@@ -160,7 +166,10 @@ def _mine(charge: ManagedCharge) -> QuerySet[ManagedCharge]:
 
 
 def _settle(charge: ManagedCharge, state: ChargeState, error: Exception, *, now: datetime) -> bool:
-    _mine(charge).update(state=state, last_error=str(error)[:500])
+    was_first = state == ChargeState.PENDING and charge.first_sent_at == charge.claimed_at
+    # A call that certainly did nothing does not start the key's life.
+    first_sent_at = None if was_first else charge.first_sent_at
+    _mine(charge).update(state=state, last_error=str(error)[:500], first_sent_at=first_sent_at)
     log.warning("managed_job_not_billed", job=charge.job_id, state=state.value, error=str(error))
     if state == ChargeState.REJECTED:
         raise_alert(
@@ -177,15 +186,24 @@ def _settle(charge: ManagedCharge, state: ChargeState, error: Exception, *, now:
 def release_stale_charges(*, now: datetime, older_than: timedelta = CLAIM_EXPIRES_AFTER) -> int:
     """Charges whose outcome is open go back to the queue while their key still protects them, else to a person."""
     stale = ManagedCharge.objects.filter(state=ChargeState.SENDING, claimed_at__lte=now - older_than)
-    released = stale.filter(first_sent_at__gt=now - KEY_LIVES_FOR).update(state=ChargeState.PENDING)
-    for charge in stale.filter(first_sent_at__lte=now - KEY_LIVES_FOR):
-        if _mine(charge).update(state=ChargeState.UNKNOWN):
-            raise_alert(
-                name="managed_charge_failed",
-                severity=Severity.CRITICAL,
-                subject=f"job {charge.job_id}",
-                detail="Nobody knows whether Stripe has the invoice item: look there before it is billed again",
-                now=now,
-                context={"charge": charge.pk},
-            )
+    released = stale.filter(_is_protected(now)).update(state=ChargeState.PENDING)
+    for charge in stale.exclude(_is_protected(now)):
+        _leave_to_a_person(charge, _mine(charge), now=now)
     return released
+
+
+def _is_protected(now: datetime) -> Q:
+    """Never sent, or sent so lately that Stripe still knows the idempotency key and would not do it twice."""
+    return Q(first_sent_at__isnull=True) | Q(first_sent_at__gt=now - KEY_LIVES_FOR)
+
+
+def _leave_to_a_person(charge: ManagedCharge, mine: QuerySet[ManagedCharge], *, now: datetime) -> None:
+    if mine.update(state=ChargeState.UNKNOWN):
+        raise_alert(
+            name="managed_charge_failed",
+            severity=Severity.CRITICAL,
+            subject=f"job {charge.job_id}",
+            detail="Nobody knows whether Stripe has the invoice item: look there before it is billed again",
+            now=now,
+            context={"charge": charge.pk},
+        )

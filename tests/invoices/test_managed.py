@@ -14,7 +14,7 @@ from billing_worker.accounts.models import ManagedJob
 from billing_worker.alerts.models import Alert
 from billing_worker.core.periods import Period
 from invoices.models import ManagedCharge
-from invoices.services.managed import bill_managed_jobs
+from invoices.services.managed import bill_managed_jobs, release_stale_charges
 from invoices.states import ChargeState
 from tests.factories import AccountFactory, BillingLeaseFactory, CustomerAccountFactory, ManagedJobFactory
 from tests.invoices.factories import NOW
@@ -131,6 +131,28 @@ def test_once_stripe_may_have_forgotten_the_key_a_person_looks_first(stripe):
     assert bill_managed_jobs(period=OCTOBER, now=NOW + timedelta(hours=23)).unknown == 1
     assert stripe.calls == 1
     assert Alert.objects.filter(name="managed_charge_failed").count() == 1
+
+
+def test_a_charge_that_was_released_and_then_waited_past_its_keys_life_is_left_to_a_person(stripe):
+    """Released while its key was good, and then nobody ran for a day: sending it now could bill it twice."""
+    make_job()
+    stripe.fail_after = gateway.GatewayUnavailable("timed out", outcome_unknown=True)
+    bill_managed_jobs(period=OCTOBER, now=NOW)
+    stripe.fail_after = None
+    assert release_stale_charges(now=NOW + timedelta(minutes=6)) == 1
+
+    assert bill_managed_jobs(period=OCTOBER, now=NOW + timedelta(hours=23)).unknown == 1
+    assert stripe.calls == 1
+    assert Alert.objects.filter(name="managed_charge_failed").count() == 1
+
+
+def test_a_call_that_certainly_did_nothing_does_not_start_the_keys_life(stripe):
+    make_job()
+    stripe.fail_before = gateway.GatewayRateLimited("slow down")
+    assert bill_managed_jobs(period=OCTOBER, now=NOW).waiting == 1
+    stripe.fail_before = None
+    assert bill_managed_jobs(period=OCTOBER, now=NOW + timedelta(hours=30)).billed == 1
+    assert len(stripe.items) == 1
 
 
 def test_a_refusal_is_final_and_alerts(stripe):
