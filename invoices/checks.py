@@ -32,7 +32,7 @@ def check_rendering(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage
         )
     for font in find_missing_fonts():
         is_own = font in OWN_FONTS
-        effect = "no invoice can be printed" if is_own else "some names print as boxes"
+        effect = "no invoice can be printed" if is_own else "some names print as boxes or in another font"
         hint = f"Install the Debian package {font.package}." if font.package else "Restore invoices/fonts/."
         messages.append(
             (Error if is_own else Warning)(

@@ -3,7 +3,9 @@
 
 # WeasyPrint draws the invoices with Pango; a font to fall back on keeps it from stopping on an unknown glyph.
 PACKAGES_PDF=(libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz0b libharfbuzz-subset0 fonts-dejavu-core
-    fonts-ipaexfont-gothic fonts-droid-fallback)
+    fonts-droid-fallback fonts-nanum)
+# Japanese in two weights. Not in every release (Ubuntu 22.04 lacks it): without it the fallback font prints Japanese.
+PACKAGES_OPTIONAL=(fonts-morisawa-bizud-gothic)
 # mysqlclient has no binary package: it is built here.
 PACKAGES_BUILD=(gcc libc6-dev pkg-config libmariadb-dev)
 # The servers that the tests start for themselves, and the tools that look into PDFs.
@@ -18,10 +20,38 @@ is_debian() {
 # needed_debian_packages run|dev
 needed_debian_packages() {
     printf '%s\n' "${PACKAGES_PDF[@]}" "${PACKAGES_BUILD[@]}"
+    optional_debian_packages
     python_debian_packages
     if [ "$1" = dev ]; then
         printf '%s\n' "${PACKAGES_TEST[@]}"
     fi
+}
+
+# optional_debian_packages: those that this machine has not been set up without.
+optional_debian_packages() {
+    local name
+    for name in "${PACKAGES_OPTIONAL[@]}"; do
+        [ -e "$STAMPS/without-$name" ] || printf '%s\n' "$name"
+    done
+}
+
+# leave_out WHY NAME...: optional packages that cannot be had are not asked for again.
+leave_out() {
+    local why=$1 name
+    shift
+    for name in "$@"; do
+        say "going on without $name: $why"
+        : >"$STAMPS/without-$name"
+        missing=$(printf '%s' " $missing " | sed "s/ $name / /; s/^ *//; s/ *\$//")
+    done
+}
+
+# missing_optional: the optional ones among the missing.
+missing_optional() {
+    local name
+    for name in "${PACKAGES_OPTIONAL[@]}"; do
+        case " $missing " in *" $name "*) printf '%s\n' "$name" ;; esac
+    done
 }
 
 # missing_debian_packages run|dev: on one line, empty if there are none (or if this is not Debian).
@@ -43,6 +73,9 @@ install_debian_packages() {
     [ -n "$missing" ] || return 0
     local -a as_root=()
     if [ "$(id -u)" -ne 0 ]; then
+        # shellcheck disable=SC2046
+        can_sudo || leave_out "ask an administrator to install it" $(missing_optional)
+        [ -n "$missing" ] || return 0
         find_sudo
         as_root=("${SUDO[@]}")
         how=" with sudo"
@@ -52,11 +85,21 @@ install_debian_packages() {
     local -a apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive ${http_proxy:+http_proxy="$http_proxy"}
         ${https_proxy:+https_proxy="$https_proxy"} apt-get -q -y -o DPkg::Lock::Timeout=120)
     logged "apt-get update" "${apt[@]}" update
+    local name
+    for name in $(missing_optional); do
+        apt-cache show "$name" >/dev/null 2>&1 || leave_out "this release does not have it" "$name"
+    done
+    [ -n "$missing" ] || return 0
     forbid_services "${as_root[@]}"
     # shellcheck disable=SC2086
     logged "apt-get install" "${apt[@]}" install --no-install-recommends --no-remove $missing
     allow_services
     disable_new_services "${as_root[@]}"
+}
+
+# can_sudo: whether packages can be installed at all, if need be by asking for a password.
+can_sudo() {
+    command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }
 }
 
 # find_sudo: sets SUDO, or says what an administrator has to run.

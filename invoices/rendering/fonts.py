@@ -38,17 +38,15 @@ OWN_FONTS: Final = (
     FontFile("Invoice Sans", 600, FONTS_DIR / "Inter-SemiBold.ttf"),
     FontFile("Invoice Sans", 700, FONTS_DIR / "Inter-Bold.ttf"),
 )
-_SYSTEM: Final = Path("/usr/share/fonts")
+_SYSTEM: Final = Path("/usr/share/fonts/truetype")
+_JAPANESE: Final = "fonts-morisawa-bizud-gothic"
+_KOREAN: Final = "fonts-nanum"
 SYSTEM_FONTS: Final = (
-    FontFile(
-        "Invoice Japanese",
-        400,
-        _SYSTEM / "opentype/ipaexfont-gothic/ipaexg.ttf",
-        "fonts-ipaexfont-gothic",
-    ),
-    FontFile(
-        "Invoice Han", 400, _SYSTEM / "truetype/droid/DroidSansFallbackFull.ttf", "fonts-droid-fallback"
-    ),
+    FontFile("Invoice Japanese", 400, _SYSTEM / "bizud-gothic/BIZUDPGothic-Regular.ttf", _JAPANESE),
+    FontFile("Invoice Japanese", 700, _SYSTEM / "bizud-gothic/BIZUDPGothic-Bold.ttf", _JAPANESE),
+    FontFile("Invoice Han", 400, _SYSTEM / "droid/DroidSansFallbackFull.ttf", "fonts-droid-fallback"),
+    FontFile("Invoice Korean", 400, _SYSTEM / "nanum/NanumGothic.ttf", _KOREAN),
+    FontFile("Invoice Korean", 700, _SYSTEM / "nanum/NanumGothicBold.ttf", _KOREAN),
 )
 
 

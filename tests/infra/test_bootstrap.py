@@ -32,9 +32,11 @@ BASE_PROGRAMS = (
     *("paste", "readlink", "rm", "sed", "sha256sum", "sort", "tac", "tail", "tee", "timeout", "true"),
 )
 RUN_PACKAGES = (
-    "fonts-dejavu-core fonts-droid-fallback fonts-ipaexfont-gothic gcc libc6-dev libharfbuzz-subset0 "
-    "libharfbuzz0b libmariadb-dev libpango-1.0-0 libpangoft2-1.0-0 pkg-config python3-dev python3-venv"
+    "fonts-dejavu-core fonts-droid-fallback fonts-morisawa-bizud-gothic fonts-nanum gcc "
+    "libc6-dev libharfbuzz-subset0 libharfbuzz0b libmariadb-dev libpango-1.0-0 libpangoft2-1.0-0 "
+    "pkg-config python3-dev python3-venv"
 ).split()
+OPTIONAL_PACKAGE = "fonts-morisawa-bizud-gothic"
 #: Answers like an interpreter of Debian's, and makes an environment whose pip and uv are stand-ins too.
 PYTHON = """
 case "$*" in
@@ -231,6 +233,43 @@ def test_a_sudo_that_wants_a_password_without_a_terminal_is_refused(machine: Mac
 
     assert done.returncode == 2
     assert "sudo wants a password; ask an administrator for: apt-get install" in done.stderr
+
+
+def test_an_optional_package_is_installed_where_the_release_has_it(machine: Machine) -> None:
+    machine.has_packages(*[name for name in RUN_PACKAGES if name != OPTIONAL_PACKAGE])
+    machine.has("apt-cache", "exit 0")
+
+    assert machine.bootstrap("run").returncode == 0
+
+    assert f"--no-remove {OPTIONAL_PACKAGE} " in machine.calls_of("apt-get")[1]
+    assert not (machine.checkout / ".tools/stamps" / f"without-{OPTIONAL_PACKAGE}").exists()
+
+
+def test_a_release_without_an_optional_package_is_set_up_without_it_and_asked_once(machine: Machine) -> None:
+    machine.has_packages(*[name for name in RUN_PACKAGES if name not in (OPTIONAL_PACKAGE, "gcc")])
+    machine.has("apt-cache", "exit 100")
+
+    done = machine.bootstrap("run")
+
+    assert done.returncode == 0, done.stderr
+    assert f"going on without {OPTIONAL_PACKAGE}: this release does not have it" in done.stdout
+    assert "--no-remove gcc (" in machine.calls_of("apt-get")[1]
+    machine.has_packages(*[name for name in RUN_PACKAGES if name != OPTIONAL_PACKAGE])
+    machine.calls_file.write_text("")
+    assert machine.bootstrap("run").stdout == ""
+    assert machine.calls == []
+
+
+def test_an_optional_package_alone_needs_no_administrator(machine: Machine) -> None:
+    machine.is_not_root()
+    machine.lacks("sudo")
+    machine.has_packages(*[name for name in RUN_PACKAGES if name != OPTIONAL_PACKAGE])
+
+    done = machine.bootstrap("run")
+
+    assert done.returncode == 0, done.stderr
+    assert f"going on without {OPTIONAL_PACKAGE}: ask an administrator to install it" in done.stdout
+    assert machine.calls_of("apt-get") == []
 
 
 @pytest.mark.parametrize(

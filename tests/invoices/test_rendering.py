@@ -197,6 +197,23 @@ def test_a_template_that_asks_for_more_fails_the_render(monkeypatch):
         render_pdf(build_content())
 
 
+def test_japanese_and_korean_have_a_bold_weight_of_their_own_and_all_fonts_are_subsets():
+    content = build_content(buyer=BUYER.model_copy(update={"name": "東京髙島屋 서울광고 北京广告"}))
+    body = render_pdf(content).body
+    assert "東京髙島屋 서울광고 北京广告" in read_text(body)
+    document: Any = PdfReader(io.BytesIO(body))
+    used = {str(font["/BaseFont"]) for font in (ref.get_object() for ref in _list_fonts(document))}
+    assert {name.partition("+")[2] for name in used} == {
+        "Invoice-Sans", "Invoice-Sans-Semi-Bold", "Invoice-Japanese-Bold", "Invoice-Korean-Bold",
+    }  # fmt: skip
+    assert all(len(name.partition("+")[0]) == len("/PMSHYL") for name in used)
+    assert len(body) < 100_000
+
+
+def _list_fonts(document: Any) -> list[Any]:
+    return [font for page in document.pages for font in page["/Resources"]["/Font"].values()]
+
+
 def test_a_missing_glyph_is_shown_as_a_box_and_not_dropped():
     assert fonts.make_printable("Zoë \U0001f600 東京 Łódź") == f"Zoë {fonts.REPLACEMENT} 東京 Łódź"
     assert fonts.make_printable("flag\ufe0f") == "flag"
