@@ -22,6 +22,11 @@ from billing_worker.gateway.clocks import (
     delete_test_clock,
     get_test_clock,
 )
+from billing_worker.gateway.credit_notes import (
+    create_credit_note,
+    get_credit_note,
+    list_credit_notes,
+)
 from billing_worker.gateway.customers import (
     attach_payment_method,
     create_customer,
@@ -49,9 +54,7 @@ from billing_worker.gateway.events import (
 from billing_worker.gateway.invoices import (
     create_invoice_item,
     finalize_invoice,
-    get_credit_note,
     get_invoice,
-    list_credit_notes,
     list_invoices,
     preview_invoice,
     set_auto_advance,
@@ -104,10 +107,13 @@ from billing_worker.gateway.transport import (
 from billing_worker.gateway.types import (
     Address,
     CreditNote,
+    CreditNoteLine,
+    CreditNoteLineSpec,
     Customer,
     Invoice,
     InvoiceItem,
     InvoiceLine,
+    LineTax,
     Meter,
     MeterEventReport,
     MeterEventSummary,
@@ -131,6 +137,8 @@ __all__ = [
     "STRIPE_API_VERSION",
     "Address",
     "CreditNote",
+    "CreditNoteLine",
+    "CreditNoteLineSpec",
     "Customer",
     "DuplicateMeterEvent",
     "GatewayError",
@@ -142,6 +150,7 @@ __all__ = [
     "Invoice",
     "InvoiceItem",
     "InvoiceLine",
+    "LineTax",
     "Meter",
     "MeterEventReport",
     "MeterEventSummary",
@@ -162,6 +171,7 @@ __all__ = [
     "attach_payment_method",
     "cancel_meter_event",
     "cancel_subscription",
+    "create_credit_note",
     "create_customer",
     "create_flat_price",
     "create_graduated_price",

@@ -1,4 +1,4 @@
-"""Invoices, their items and credit notes."""
+"""Invoices and their items."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from billing_worker.gateway.parsing import parse_credit_note, parse_invoice, parse_invoice_item
+from billing_worker.gateway.parsing import parse_invoice, parse_invoice_item
 from billing_worker.gateway.transport import call, iterate, make_path
-from billing_worker.gateway.types import CreditNote, Invoice, InvoiceItem
+from billing_worker.gateway.types import Invoice, InvoiceItem
 
 if TYPE_CHECKING:
     from stripe.params import (
-        CreditNoteListParams,
         InvoiceCreatePreviewParams,
         InvoiceFinalizeInvoiceParams,
         InvoiceItemCreateParams,
@@ -102,17 +101,6 @@ def create_invoice_item(
     return parse_invoice_item(
         call("post", make_path("invoiceitems"), params, idempotency_key=idempotency_key)
     )
-
-
-def list_credit_notes(invoice: str) -> list[CreditNote]:
-    """The credit notes of an invoice, void ones included, newest first."""
-    params: CreditNoteListParams = {"invoice": invoice}
-    return [parse_credit_note(payload) for payload in iterate(make_path("credit_notes"), params)]
-
-
-def get_credit_note(credit_note: str) -> CreditNote:
-    """Raises: GatewayNotFound: no such credit note."""
-    return parse_credit_note(call("get", make_path("credit_notes", credit_note)))
 
 
 def _complete(payload: dict[str, Any]) -> Invoice:

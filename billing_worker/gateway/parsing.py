@@ -14,6 +14,7 @@ from typing import Any
 from billing_worker.gateway.types import (
     Address,
     CreditNote,
+    CreditNoteLine,
     Customer,
     Invoice,
     InvoiceItem,
@@ -292,7 +293,26 @@ def parse_invoice_item(payload: Payload) -> InvoiceItem:
     )
 
 
-def parse_credit_note(payload: Payload) -> CreditNote:
+def parse_credit_note_line(payload: Payload) -> CreditNoteLine:
+    """A line of a credit note. Percentages are known where Stripe embeds the rate, which it does for custom lines."""
+    rates = _parse_percentages({"default_tax_rates": payload.get("tax_rates")})
+    return CreditNoteLine(
+        id=payload["id"],
+        amount_minor=payload["amount"],
+        quantity=payload.get("quantity"),
+        unit_amount_decimal=_decimal(payload.get("unit_amount_decimal")),
+        description=_text(payload, "description"),
+        invoice_line=get_id(payload.get("invoice_line_item")),
+        discount_minor=payload.get("discount_amount") or _sum_amounts(payload.get("discount_amounts")),
+        tax_minor=_sum_amounts(payload.get("taxes")),
+        taxes=tuple(_parse_line_tax(tax, rates) for tax in payload.get("taxes") or ()),
+        metadata=_metadata(payload),
+    )
+
+
+def parse_credit_note(payload: Payload, *, lines: Iterable[Payload] | None = None) -> CreditNote:
+    """A credit note. `lines` replaces the first page that the payload carries, and then counts as all of them."""
+    page = payload.get("lines") or {"data": [], "has_more": False}
     return CreditNote(
         id=payload["id"],
         number=_text(payload, "number"),
@@ -303,10 +323,19 @@ def parse_credit_note(payload: Payload) -> CreditNote:
         amount_minor=payload["amount"],
         subtotal_minor=payload["subtotal"],
         total_minor=payload["total"],
+        total_tax_minor=_sum_amounts(payload.get("total_taxes")),
+        total_discount_minor=payload.get("discount_amount") or 0,
+        pre_payment_minor=payload.get("pre_payment_amount") or 0,
+        post_payment_minor=payload.get("post_payment_amount") or 0,
+        refunded_minor=sum(refund.get("amount_refunded") or 0 for refund in payload.get("refunds") or ()),
+        out_of_band_minor=payload.get("out_of_band_amount") or 0,
         reason=_text(payload, "reason"),
         memo=_text(payload, "memo"),
         created_at=_moment(payload["created"]),
+        effective_at=parse_instant(payload.get("effective_at")),
         voided_at=parse_instant(payload.get("voided_at")),
+        lines=tuple(parse_credit_note_line(line) for line in (page["data"] if lines is None else lines)),
+        has_more_lines=lines is None and bool(page.get("has_more")),
         metadata=_metadata(payload),
     )
 

@@ -235,8 +235,40 @@ class InvoiceItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CreditNoteLine:
+    """One line of a credit note. `invoice_line` is the line that it takes back; None for an amount of its own.
+
+    `amount_minor` is before discounts and taxes on top, as on the invoice.
+    """
+
+    id: str
+    amount_minor: int
+    quantity: int | None
+    unit_amount_decimal: Decimal | None
+    description: str
+    invoice_line: str | None
+    discount_minor: int
+    tax_minor: int
+    taxes: tuple[LineTax, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditNoteLineSpec:
+    """So much of an invoice line to take back, before discounts and taxes: Stripe takes those back in proportion."""
+
+    invoice_line: str
+    amount_minor: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreditNote:
-    """`status` is `issued` or `void`; the amounts are positive and reduce what the invoice asks for."""
+    """`status` is `issued` or `void`; the amounts are positive and reduce what the invoice asks for.
+
+    `pre_payment_minor` reduced what was due, `post_payment_minor` gives back what was paid: `refunded_minor`,
+    `out_of_band_minor` and the rest to the customer's balance. `has_more_lines`: `lines` is a first page.
+    """
 
     id: str
     number: str
@@ -247,10 +279,19 @@ class CreditNote:
     amount_minor: int
     subtotal_minor: int
     total_minor: int
+    total_tax_minor: int
+    total_discount_minor: int
+    pre_payment_minor: int
+    post_payment_minor: int
+    refunded_minor: int
+    out_of_band_minor: int
     reason: str
     memo: str
     created_at: datetime
+    effective_at: datetime | None
     voided_at: datetime | None
+    lines: tuple[CreditNoteLine, ...]
+    has_more_lines: bool
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -13,6 +13,7 @@ from billing_worker.core.money import format_minor
 from billing_worker.mirror.models import (
     RawCopy,
     StripeCreditNote,
+    StripeCreditNoteLine,
     StripeInvoice,
     StripeInvoiceLine,
     StripeSubscription,
@@ -74,12 +75,33 @@ class StripeSubscriptionAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     search_fields: ClassVar = ["stripe_subscription_id", "customer", "account__name"]
 
 
+class CreditLineInline(ReadOnly, TabularInline):
+    model = StripeCreditNoteLine
+    fk_name = "credit_note"
+    fields: ClassVar = [
+        "position", "kind", "account", "description", "quantity", "amount", "tax", "period_start", "period_end",
+        "invoice_line",
+    ]  # fmt: skip
+    readonly_fields: ClassVar = ["amount", "tax"]
+    ordering: ClassVar = ["position"]
+    extra = 0
+
+    @admin.display(description="Amount")
+    def amount(self, line: StripeCreditNoteLine) -> str:
+        return format_minor(line.amount_minor, line.currency)
+
+    @admin.display(description="Tax")
+    def tax(self, line: StripeCreditNoteLine) -> str:
+        return format_minor(line.tax_minor, line.currency)
+
+
 @admin.register(StripeCreditNote)
 class StripeCreditNoteAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     list_display: ClassVar = ["__str__", "account", "status", "total", "stripe_invoice_id", "created_at"]
-    list_filter: ClassVar = ["status", "currency", "reason"]
+    list_filter: ClassVar = ["status", "currency", "reason", "lines_complete"]
     list_select_related: ClassVar = ["account"]
     search_fields: ClassVar = ["stripe_credit_note_id", "number", "stripe_invoice_id", "customer"]
+    inlines: ClassVar = [CreditLineInline]
 
     @admin.display(description="Total", ordering="total_minor")
     def total(self, note: StripeCreditNote) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from billing_worker.accounts.models import Account
 from billing_worker.catalog.selectors import get_kind_for_product
-from billing_worker.gateway import Invoice, InvoiceLine
-from billing_worker.mirror.models import StripeInvoice, StripeInvoiceLine
+from billing_worker.gateway import Invoice, InvoiceLine, LineTax
+from billing_worker.mirror.models import StripeCreditNoteLine, StripeInvoice, StripeInvoiceLine
 from billing_worker.mirror.states import LineKind
 
 
-def write_lines(row: StripeInvoice, invoice: Invoice) -> None:
-    """Make the row's lines equal to the invoice's: change, add and remove, so that unchanged lines keep their keys."""
+def write_lines(row: StripeInvoice, invoice: Invoice) -> bool:
+    """Make the row's lines equal to the invoice's: change, add and remove, so that unchanged lines keep their keys.
+
+    True if there are lines that were not there before.
+    """
     existing = {line.stripe_line_id: line for line in row.lines.all()}
     kinds = _resolve_kinds(invoice, existing)
     accounts = _resolve_accounts(invoice, payer_id=row.account_id)
@@ -23,15 +26,21 @@ def write_lines(row: StripeInvoice, invoice: Invoice) -> None:
         present = existing.pop(line.id, None)
         if present is None:
             missing.append(StripeInvoiceLine(invoice=row, stripe_line_id=line.id, **values))
-            continue
-        changed = [name for name, value in values.items() if getattr(present, name) != value]
-        if changed:
-            for name in changed:
-                setattr(present, name, values[name])
-            present.save(update_fields=changed)
+        else:
+            save_changes(present, values)
     if existing:
         row.lines.filter(stripe_line_id__in=list(existing)).delete()
     StripeInvoiceLine.objects.bulk_create(missing, batch_size=200)
+    return bool(missing)
+
+
+def save_changes(line: StripeInvoiceLine | StripeCreditNoteLine, values: Mapping[str, Any]) -> None:
+    """Write what differs; a line that is as it was told costs no statement."""
+    changed = [name for name, value in values.items() if getattr(line, name) != value]
+    if changed:
+        for name in changed:
+            setattr(line, name, values[name])
+        line.save(update_fields=changed)
 
 
 def _resolve_kinds(invoice: Invoice, existing: Mapping[str, StripeInvoiceLine]) -> dict[str, str]:
@@ -86,14 +95,19 @@ def _describe_line(line: InvoiceLine, *, position: int, kind: str, account_id: i
         "is_proration": line.is_proration,
         "discount_minor": line.discount_minor,
         "tax_minor": line.tax_minor,
-        "taxes": [
-            {
-                "amount_minor": tax.amount_minor,
-                "taxable_minor": tax.taxable_minor,
-                "percentage": None if tax.percentage is None else str(tax.percentage),
-                "reason": tax.reason,
-            }
-            for tax in line.taxes
-        ],
+        "taxes": describe_taxes(line.taxes),
         "metadata": dict(line.metadata),
     }
+
+
+def describe_taxes(taxes: Iterable[LineTax]) -> list[dict[str, Any]]:
+    """A line's taxes as its row keeps them."""
+    return [
+        {
+            "amount_minor": tax.amount_minor,
+            "taxable_minor": tax.taxable_minor,
+            "percentage": None if tax.percentage is None else str(tax.percentage),
+            "reason": tax.reason,
+        }
+        for tax in taxes
+    ]

@@ -177,19 +177,84 @@ class StripeCreditNote(models.Model):
     amount_minor = models.BigIntegerField()
     subtotal_minor = models.BigIntegerField()
     total_minor = models.BigIntegerField()
+    total_tax_minor = models.BigIntegerField(default=0, db_default=0)
+    total_discount_minor = models.BigIntegerField(default=0, db_default=0)
+    pre_payment_minor = models.BigIntegerField(
+        default=0, db_default=0, help_text="Reduced what was still due of the invoice."
+    )
+    post_payment_minor = models.BigIntegerField(
+        default=0,
+        db_default=0,
+        help_text="Gives back what was paid: refunded, out of band, the rest as balance.",
+    )
+    refunded_minor = models.BigIntegerField(default=0, db_default=0)
+    out_of_band_minor = models.BigIntegerField(default=0, db_default=0)
     reason = models.CharField(max_length=64, blank=True)
     memo = models.TextField(blank=True)
     created_at = models.DateTimeField()
+    effective_at = models.DateTimeField(null=True, blank=True)
     voided_at = models.DateTimeField(null=True, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
     last_event_at = models.DateTimeField()
     version = models.PositiveIntegerField(default=0, editable=False)
+    lines_complete = models.BooleanField(
+        default=True,
+        db_default=False,
+        help_text="False: Stripe has lines that are not here (it could not be read again, or is older than they).",
+    )
 
     class Meta:
         ordering: ClassVar = ["-created_at", "-pk"]
 
     def __str__(self) -> str:
         return self.number or self.stripe_credit_note_id
+
+
+class StripeCreditNoteLine(models.Model):
+    """One line of a credit note: positive amounts that are taken back from one account, kind and period.
+
+    What it is follows from the invoice line that it refers to; a line of its own says it in metadata (`kind`,
+    `account_id`, `period` as `2026-10`; the line's first, then the note's), else it is a custom line of the payer
+    without a period.
+    """
+
+    credit_note = models.ForeignKey(StripeCreditNote, on_delete=models.CASCADE, related_name="lines")
+    stripe_line_id = models.CharField(max_length=64)
+    position = models.PositiveIntegerField(help_text="Stripe's order, from 0.")
+    invoice_line = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text="The invoice line that it takes back. Empty: an amount of its own.",
+    )
+    kind = models.CharField(max_length=8, choices=LineKind.choices)
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    amount_minor = models.BigIntegerField(help_text="Before discounts, and before taxes on top.")
+    currency = models.CharField(max_length=3)
+    quantity = models.BigIntegerField(null=True, blank=True)
+    unit_amount_decimal = models.DecimalField(max_digits=24, decimal_places=12, null=True, blank=True)
+    description = models.TextField(blank=True)
+    period_start = models.DateTimeField(null=True, blank=True)
+    period_end = models.DateTimeField(null=True, blank=True)
+    discount_minor = models.BigIntegerField(default=0)
+    tax_minor = models.BigIntegerField(default=0)
+    taxes = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="`[{amount_minor, taxable_minor, percentage, reason}]`; null = not told.",
+    )
+    metadata = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["credit_note_id", "position"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["credit_note", "stripe_line_id"], name="credit_note_line_once_per_note"
+            ),
+        ]
+        indexes: ClassVar = [models.Index(fields=["period_start", "kind"], name="credit_line_period_kind")]
+
+    def __str__(self) -> str:
+        return f"{self.description or self.stripe_line_id}"
 
 
 class RawCopy(models.Model):

@@ -10,7 +10,7 @@ from django.db import models
 
 from billing_worker import gateway
 from billing_worker.gateway import CreditNote, Invoice, Subscription
-from billing_worker.mirror.lines import write_lines
+from billing_worker.mirror.credit_lines import write_credit_lines, write_invoice_parts
 from billing_worker.mirror.models import StripeCreditNote, StripeInvoice, StripeSubscription
 from billing_worker.mirror.states import CREDIT_NOTE_RANK, INVOICE_RANK, SUBSCRIPTION_ENDS
 
@@ -79,17 +79,20 @@ def _describe_subscription(subscription: Subscription) -> dict[str, Any]:
 
 def _describe_credit_note(note: CreditNote) -> dict[str, Any]:
     copied = (
-        "customer number status currency amount_minor subtotal_minor total_minor reason memo created_at voided_at"
+        "customer number status currency amount_minor subtotal_minor total_minor total_tax_minor total_discount_minor "
+        "pre_payment_minor post_payment_minor refunded_minor out_of_band_minor reason memo created_at effective_at "
+        "voided_at"
     ).split()
     return {
         **{name: getattr(note, name) for name in copied},
         "stripe_invoice_id": note.invoice,
         "metadata": dict(note.metadata),
+        "lines_complete": not note.has_more_lines,
     }
 
 
 def _has_no_parts(row: Any, content: Any) -> None:
-    """Subscriptions' items are a field of their row; credit notes are kept whole."""
+    """Subscriptions' items are a field of their row."""
 
 
 #: By Stripe's name of the object.
@@ -105,7 +108,7 @@ PROJECTIONS = {
             describe=_describe_invoice,
             is_back=lambda present, told: INVOICE_RANK.get(told, 0) < INVOICE_RANK.get(present, 0),
             is_cut_short=lambda invoice: invoice.has_more_lines,
-            write_parts=write_lines,
+            write_parts=write_invoice_parts,
         ),
         Projection(
             kind="subscription",
@@ -126,8 +129,8 @@ PROJECTIONS = {
             parse=gateway.parse_credit_note,
             describe=_describe_credit_note,
             is_back=lambda present, told: CREDIT_NOTE_RANK.get(told, 0) < CREDIT_NOTE_RANK.get(present, 0),
-            is_cut_short=lambda note: False,
-            write_parts=_has_no_parts,
+            is_cut_short=lambda note: note.has_more_lines,
+            write_parts=write_credit_lines,
         ),
     )
 }

@@ -26,6 +26,7 @@ from billing_worker.accounts.models import Account
 from billing_worker.accounts.selectors import get_account_by_customer
 from billing_worker.mirror.models import (
     StripeCreditNote,
+    StripeCreditNoteLine,
     StripeInvoice,
     StripeInvoiceLine,
     StripeSubscription,
@@ -167,5 +168,9 @@ def adopt_rows() -> int:
             if model is StripeInvoice:
                 StripeInvoiceLine.objects.filter(
                     account__isnull=True, invoice__customer=account.stripe_customer_id
+                ).update(account=account)
+            if model is StripeCreditNote:
+                StripeCreditNoteLine.objects.filter(
+                    account__isnull=True, credit_note__customer=account.stripe_customer_id
                 ).update(account=account)
     return adopted

@@ -8,6 +8,7 @@ from typing import Any
 
 from sandbox.billing.invoicing import invoice_lines
 from sandbox.billing.money import decimal_text, round_half_up
+from sandbox.billing.totals import TaxRate, apply_taxes, sum_up
 from sandbox.engine.context import Context
 from sandbox.engine.errors import JsonObject, StripeError, invalid
 
@@ -42,17 +43,16 @@ def credit_note_lines(ctx: Context, invoice: JsonObject, params: dict[str, Any])
             raise invalid("amount", message, "parameter_missing")
         if amount <= 0:
             raise invalid("amount", "Invalid positive integer", "parameter_invalid_integer")
-        return [_line(ctx, "custom_line_item", amount, None, 1, None, None)]
+        return [_line(ctx, amount=amount, quantity=1)]
     known = {line["id"]: line for line in invoice_lines(ctx, invoice["id"])}
     return [_requested(ctx, known, given, f"lines[{n}]") for n, given in enumerate(params["lines"])]
 
 
 def _requested(ctx: Context, known: dict[str, JsonObject], given: dict[str, Any], param: str) -> JsonObject:
+    if given.get("tax_amounts"):
+        raise invalid(f"{param}[tax_amounts]", "The sandbox does not cover `tax_amounts`.")
     if given["type"] == "custom_line_item":
-        unit = Decimal(str(given.get("unit_amount_decimal") or given.get("unit_amount") or 0))
-        quantity = given.get("quantity", 1)
-        amount = given["amount"] if "amount" in given else round_half_up(unit * quantity)
-        return _line(ctx, "custom_line_item", amount, None, quantity, unit, given.get("description"))
+        return _custom_line(ctx, given)
     line = known.get(given.get("invoice_line_item", ""))
     if line is None:
         raise invalid(
@@ -69,20 +69,86 @@ def _requested(ctx: Context, known: dict[str, JsonObject], given: dict[str, Any]
         amount = round_half_up(Decimal(line["amount"]) * quantity / line["quantity"])
     if amount > line["amount"]:
         raise invalid(f"{param}[amount]", "A line can't be credited with more than its amount.")
-    description = given.get("description", line["description"])
-    return _line(
-        ctx, "invoice_line_item", amount, line["id"], quantity or line["quantity"], None, description
+    credited = _line(
+        ctx,
+        amount=amount,
+        invoice_line=line["id"],
+        quantity=quantity or line["quantity"],
+        description=given.get("description", line["description"]),
+        metadata=given.get("metadata"),
     )
+    _take_back_shares(credited, line)
+    return credited
+
+
+def _custom_line(ctx: Context, given: dict[str, Any]) -> JsonObject:
+    unit = Decimal(str(given.get("unit_amount_decimal") or given.get("unit_amount") or 0))
+    quantity = given.get("quantity", 1)
+    line = _line(
+        ctx,
+        amount=given["amount"] if "amount" in given else round_half_up(unit * quantity),
+        quantity=quantity,
+        unit=unit,
+        description=given.get("description"),
+        metadata=given.get("metadata"),
+    )
+    rates = [ctx.require("tax_rate", rate, "tax_rates") for rate in given.get("tax_rates") or ()]
+    line["tax_rates"] = rates
+    apply_taxes(
+        [line], [[TaxRate(rate["id"], Decimal(str(rate["percentage"])), rate["inclusive"]) for rate in rates]]
+    )
+    return line
+
+
+def _take_back_shares(credited: JsonObject, line: JsonObject) -> None:
+    """Discounts and taxes of an invoice line in proportion to what is credited of it, rounded half up each."""
+    share = Decimal(credited["amount"]) / line["amount"] if line["amount"] else Decimal(0)
+    credited["discount_amounts"] = [
+        {**entry, "amount": round_half_up(entry["amount"] * share)} for entry in line["discount_amounts"]
+    ]
+    credited["discount_amount"] = sum(entry["amount"] for entry in credited["discount_amounts"])
+    credited["taxes"] = [
+        {
+            **tax,
+            "amount": round_half_up(tax["amount"] * share),
+            "taxable_amount": round_half_up(tax["taxable_amount"] * share),
+        }
+        for tax in line["taxes"]
+    ]
+
+
+def credit_sums(lines: list[JsonObject]) -> dict[str, Any]:
+    """The credit note's sums in minor units, from lines that carry their discounts and taxes."""
+    discounts: dict[str, JsonObject] = {}
+    taxes: dict[str, JsonObject] = {}
+    for line in lines:
+        for entry in line["discount_amounts"]:
+            found = discounts.setdefault(entry["discount"], {**entry, "amount": 0})
+            found["amount"] += entry["amount"]
+        for tax in line["taxes"]:
+            found = taxes.setdefault(
+                tax["tax_rate_details"]["tax_rate"], {**tax, "amount": 0, "taxable_amount": 0}
+            )
+            found["amount"] += tax["amount"]
+            found["taxable_amount"] += tax["taxable_amount"]
+    sums = sum_up(lines, list(discounts.values()), list(taxes.values()))
+    return {
+        **{name: sums[name] for name in ("subtotal", "subtotal_excluding_tax", "total", "total_taxes")},
+        "total_excluding_tax": sums["total_excluding_tax"],
+        "discount_amount": sum(entry["amount"] for entry in discounts.values()),
+        "discount_amounts": list(discounts.values()),
+    }
 
 
 def _line(
     ctx: Context,
-    kind: str,
+    *,
     amount: int,
-    invoice_line: str | None,
     quantity: int | None,
-    unit: Decimal | None,
-    description: str | None,
+    invoice_line: str | None = None,
+    unit: Decimal | None = None,
+    description: str | None = None,
+    metadata: dict[str, str] | None = None,
 ) -> JsonObject:
     return {
         "id": ctx.store.new_id("cnli"),
@@ -93,12 +159,12 @@ def _line(
         "discount_amounts": [],
         "invoice_line_item": invoice_line,
         "livemode": False,
-        "metadata": {},
+        "metadata": dict(metadata or {}),
         "pretax_credit_amounts": [],
         "quantity": quantity,
         "tax_rates": [],
         "taxes": [],
-        "type": kind,
+        "type": "invoice_line_item" if invoice_line else "custom_line_item",
         "unit_amount": int(unit) if unit is not None and unit == int(unit) else None,
         "unit_amount_decimal": None if unit is None else decimal_text(unit),
     }
@@ -154,8 +220,6 @@ def new_credit_note(
         "currency": invoice["currency"],
         "customer": invoice["customer"],
         "customer_balance_transaction": None,
-        "discount_amount": 0,
-        "discount_amounts": [],
         "effective_at": params.get("effective_at", at),
         "invoice": invoice["id"],
         "lines": {
@@ -177,11 +241,7 @@ def new_credit_note(
         "refunds": [],
         "shipping_cost": None,
         "status": "issued",
-        "subtotal": total,
-        "subtotal_excluding_tax": total,
-        "total": total,
-        "total_excluding_tax": total,
-        "total_taxes": [],
+        **credit_sums(lines),
         "type": kinds.get((split.pre_payment > 0, split.post_payment > 0), "pre_payment"),
         "voided_at": None,
     }

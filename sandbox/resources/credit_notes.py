@@ -6,7 +6,7 @@ from typing import Any
 
 from sandbox.billing.balance import post_to_balance
 from sandbox.billing.collection import settle_if_nothing_due
-from sandbox.billing.crediting import Split, credit_note_lines, new_credit_note, split_credit
+from sandbox.billing.crediting import Split, credit_note_lines, credit_sums, new_credit_note, split_credit
 from sandbox.billing.diff import previous_attributes, snapshot
 from sandbox.billing.invoicing import change_invoice
 from sandbox.engine.context import Context
@@ -50,7 +50,7 @@ def _draft(
     if params.get("shipping_cost"):
         raise invalid("shipping_cost", "The sandbox does not cover `shipping_cost`.")
     lines = credit_note_lines(ctx, invoice, params)
-    total = sum(line["amount"] for line in lines)
+    total = credit_sums(lines)["total"]
     if params.get("lines") and params.get("amount", total) != total:
         raise invalid("amount", f"The amount must equal the sum of the lines ({total}).")
     split = split_credit(ctx, invoice, total, params)

@@ -190,10 +190,31 @@ def test_a_month_from_subscription_to_paid_invoice() -> None:
     assert list(gateway.list_invoices(created_from=NOVEMBER)) == [november]
     assert len(list(gateway.list_invoices(created_to=NOVEMBER))) == 1
     assert gateway.list_credit_notes(november.id) == []
+    _credit_in_many_lines(november.id, job.id)
     assert gateway.cancel_subscription(subscription.id, prorate=False, invoice_now=False).status == "canceled"
     gateway.delete_test_clock(clock.id)
     with pytest.raises(gateway.GatewayNotFound):
         gateway.get_test_clock(clock.id)
+
+
+def _credit_in_many_lines(invoice: str, line: str) -> None:
+    """A paid invoice's credit note of more lines than one page holds goes to the customer's balance."""
+    spec = gateway.CreditNoteLineSpec(invoice_line=line, amount_minor=2, metadata={"part": "one"})
+    note = gateway.create_credit_note(
+        invoice=invoice,
+        lines=[spec] * 101,
+        memo="Fewer hours",
+        metadata={"true_up": "1"},
+        credit_to_balance_minor=202,
+        idempotency_key="credit-1",
+    )
+    assert (note.total_minor, note.post_payment_minor, note.refunded_minor) == (202, 202, 0)
+    assert (len(note.lines), note.has_more_lines) == (101, False)
+    assert {(part.invoice_line, part.amount_minor, part.metadata["part"]) for part in note.lines} == {
+        (line, 2, "one")
+    }
+    assert gateway.list_credit_notes(invoice) == [note]
+    assert gateway.get_credit_note(note.id) == note
 
 
 def test_an_invoice_held_as_draft_and_finalized_by_us() -> None:

@@ -172,7 +172,31 @@ def make_subscription(**changes: Any) -> dict[str, Any]:
     }
 
 
+def make_credit_line(**changes: Any) -> dict[str, Any]:
+    """Half of the metered line of `make_invoice`, taken back."""
+    return {
+        "id": "cnli_1",
+        "object": "credit_note_line_item",
+        "amount": 10,
+        "description": "200 impressions",
+        "discount_amount": 0,
+        "discount_amounts": [],
+        "invoice_line_item": "il_1",
+        "livemode": False,
+        "metadata": {},
+        "pretax_credit_amounts": [],
+        "quantity": 200,
+        "tax_rates": [],
+        "taxes": [],
+        "type": "invoice_line_item",
+        "unit_amount": None,
+        "unit_amount_decimal": None,
+        **changes,
+    }
+
+
 def make_credit_note(**changes: Any) -> dict[str, Any]:
+    lines = changes.pop("lines", [make_credit_line()])
     return {
         "id": "cn_1",
         "object": "credit_note",
@@ -181,11 +205,15 @@ def make_credit_note(**changes: Any) -> dict[str, Any]:
         "currency": "usd",
         "customer": "cus_1",
         "invoice": "in_1",
+        "lines": {"object": "list", "data": lines, "has_more": False, "url": "/v1/credit_notes/cn_1/lines"},
         "livemode": False,
         "memo": "Half of it",
         "metadata": {},
         "number": "EXAMPLE-0001-CN-01",
         "reason": "order_change",
+        "post_payment_amount": 0,
+        "pre_payment_amount": 10,
+        "refunds": [],
         "status": "issued",
         "subtotal": 10,
         "total": 10,

@@ -30,6 +30,22 @@ def _live_through_a_month(sandbox: SandboxProcess) -> World:
     world.advance(at(2026, 11, 1, 2))
     paid = world.latest(customer)
     v1.credit_notes.create({"invoice": paid.id, "amount": 100, "credit_amount": 40, "refund_amount": 60})
+    flat = next(line for line in paid.lines.data if line.amount > 100 and line.discount_amounts)
+    taken_back: Any = {
+        "invoice": paid.id,
+        "lines": [
+            {
+                "type": "invoice_line_item",
+                "invoice_line_item": flat.id,
+                "amount": 100,
+                "metadata": {"a": "b"},
+            },
+            {"type": "custom_line_item", "unit_amount_decimal": "12.5", "quantity": 4, "tax_rates": [vat.id]},
+        ],
+    }
+    v1.credit_notes.create(
+        {**taken_back, "credit_amount": v1.credit_notes.preview(taken_back | {"credit_amount": 151}).total}
+    )
     draft = v1.invoices.create(
         {"customer": customer.id, "collection_method": "send_invoice", "days_until_due": 3}
     )
@@ -65,9 +81,14 @@ def test_answers_fit_the_sdk(sandbox: SandboxProcess) -> None:
         "data"
     ][-1]
     customer = f"/v1/customers/{invoice['customer']}"
+    note = sandbox.request("GET", "/v1/credit_notes").body["data"][0]
+    # A line of the invoice at 10 % off plus 7.7 %, and a custom one plus 7.7 %, each rounded.
+    assert (note["subtotal"], note["discount_amount"], note["total"]) == (150, 10, 151)
+    assert [line["taxes"][0]["amount"] for line in note["lines"]["data"]] == [7, 4]
     lists = [
         *(path.format(clock=world.clock.id) for path in LISTS),
         f"/v1/invoices/{invoice['id']}/lines",
+        f"/v1/credit_notes/{note['id']}/lines",
         f"/v1/subscription_items?subscription={subscription['id']}",
         f"{customer}/balance_transactions",
     ]
