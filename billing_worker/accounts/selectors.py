@@ -42,6 +42,12 @@ def get_account_by_customer(customer_id: str) -> Account | None:
     return Account.objects.filter(stripe_customer_id=customer_id).first()
 
 
+def find_account_id(customer_id: str) -> int | None:
+    """The key of the account that owns this Stripe customer, or None."""
+    owners = Account.objects.filter(stripe_customer_id=customer_id)
+    return next(iter(owners.values_list("pk", flat=True)[:1]), None)
+
+
 def get_billing_account(account: Account) -> Account:
     """Whose invoice the account's lines are on: itself, or the nearest ancestor it bills through.
 

@@ -26,9 +26,9 @@ from billing_worker.mirror.states import LineKind
 _MAX_DIGITS = 18
 
 
-def write_credit_lines(row: StripeCreditNote, note: CreditNote) -> None:
+def write_credit_lines(row: StripeCreditNote, note: CreditNote, *, is_new: bool) -> None:
     """Make the row's lines equal to the note's: change, add and remove, so that unchanged lines keep their keys."""
-    existing = {line.stripe_line_id: line for line in row.lines.all()}
+    existing = {} if is_new else {line.stripe_line_id: line for line in row.lines.all()}
     credited = _find_invoice_lines(row.stripe_invoice_id, {line.invoice_line for line in note.lines})
     named = _find_named_accounts(note)
     missing = []
@@ -47,9 +47,9 @@ def write_credit_lines(row: StripeCreditNote, note: CreditNote) -> None:
     StripeCreditNoteLine.objects.bulk_create(missing, batch_size=200)
 
 
-def write_invoice_parts(row: StripeInvoice, invoice: Invoice) -> None:
+def write_invoice_parts(row: StripeInvoice, invoice: Invoice, *, is_new: bool) -> None:
     """The invoice's lines, and what they say about credit notes that came before them."""
-    has_news = write_lines(row, invoice)
+    has_news = write_lines(row, invoice, is_new=is_new)
     if row.finalized_at is None or not has_news:
         return
     waiting = StripeCreditNoteLine.objects.filter(

@@ -6,18 +6,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from billing_worker.accounts.models import Account
-from billing_worker.catalog.selectors import get_kind_for_product
+from billing_worker.catalog.selectors import get_kinds_for_products
 from billing_worker.gateway import Invoice, InvoiceLine, LineTax
 from billing_worker.mirror.models import StripeCreditNoteLine, StripeInvoice, StripeInvoiceLine
 from billing_worker.mirror.states import LineKind
 
 
-def write_lines(row: StripeInvoice, invoice: Invoice) -> bool:
+def write_lines(row: StripeInvoice, invoice: Invoice, *, is_new: bool) -> bool:
     """Make the row's lines equal to the invoice's: change, add and remove, so that unchanged lines keep their keys.
 
-    True if there are lines that were not there before.
+    `is_new`: the row was made in this transaction, so it has none yet. True if there are lines that were not there
+    before.
     """
-    existing = {line.stripe_line_id: line for line in row.lines.all()}
+    existing = {} if is_new else {line.stripe_line_id: line for line in row.lines.all()}
     kinds = _resolve_kinds(invoice, existing)
     accounts = _resolve_accounts(invoice, payer_id=row.account_id)
     missing = []
@@ -52,9 +53,10 @@ def _resolve_kinds(invoice: Invoice, existing: Mapping[str, StripeInvoiceLine]) 
     by_product: dict[str | None, str | None] = {
         line.product: line.kind for line in existing.values() if line.product and line.kind != LineKind.CUSTOM
     }
-    for product in {line.product for line in invoice.lines} - set(by_product):
-        by_product[product] = get_kind_for_product(product) if product else None
-    return {line.id: by_product[line.product] or _read_kind(line) for line in invoice.lines}
+    unknown = {line.product for line in invoice.lines if line.product} - set(by_product)
+    if unknown:
+        by_product.update(get_kinds_for_products(unknown))
+    return {line.id: by_product.get(line.product) or _read_kind(line) for line in invoice.lines}
 
 
 def _read_kind(line: InvoiceLine) -> str:

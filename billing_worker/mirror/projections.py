@@ -28,7 +28,8 @@ class Projection:
     #: `(present status, told status)`: would this move the object back?
     is_back: Callable[[str, str], bool]
     is_cut_short: Callable[[Any], bool]
-    write_parts: Callable[[Any, Any], None]
+    #: `(row, content, is_new=)`: what belongs to a row and lies in other tables.
+    write_parts: Callable[..., None]
 
 
 def _describe_invoice(invoice: Invoice) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def _describe_credit_note(note: CreditNote) -> dict[str, Any]:
     }
 
 
-def _has_no_parts(row: Any, content: Any) -> None:
+def _has_no_parts(row: Any, content: Any, *, is_new: bool) -> None:
     """Subscriptions' items are a field of their row."""
 
 

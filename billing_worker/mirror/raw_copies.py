@@ -91,7 +91,7 @@ def _retry(copy: RawCopy, *, now: datetime) -> bool:
 def _copy(
     kind: str, payload: Mapping[str, Any], *, event_created_at: datetime, now: datetime, is_deleted: bool
 ) -> None:
-    """Update if the event is news, create if it is the first, else leave it: two statements in the usual case."""
+    """Update if the event is news, create if it is the first, else leave it."""
     model = MODELS[kind]
     values = _describe(kind, payload, is_deleted=is_deleted)
     rank = INVOICE_RANK.get(payload.get("status") or "", 0) if kind == "invoice" else 0
@@ -105,17 +105,32 @@ def _copy(
     }
     is_news = Q(last_event_at__lt=event_created_at) | Q(last_event_at=event_created_at, rank__lte=rank)
     copies = RawCopy.objects.filter(stripe_object_id=payload["id"])
-    with transaction.atomic():
-        # Conditional, so that the row lock also settles which of two workers writes last.
-        if copies.filter(is_news, copied_at__isnull=False).update(**progress):
-            model._default_manager.filter(id=payload["id"]).update(**values, djstripe_updated=now)
-            return
-    if copies.filter(copied_at__isnull=False).exists():
+    known = list(copies.values_list("copied_at", flat=True))
+    if known and known[0] is not None:
+        with transaction.atomic():
+            # Conditional, so that the row lock also settles which of two workers writes last.
+            if copies.filter(is_news, copied_at__isnull=False).update(**progress):
+                model._default_manager.filter(id=payload["id"]).update(**values, djstripe_updated=now)
         return
     _ensure_parent(kind, payload, event_created_at=event_created_at, now=now)
+    if not known and _insert(model, payload["id"], values, progress | {"kind": kind}):
+        return
     with transaction.atomic():
         _upsert(model, payload["id"], values, now=now)
         RawCopy.objects.update_or_create(stripe_object_id=payload["id"], defaults={"kind": kind, **progress})
+
+
+def _insert(
+    model: type[models.Model], object_id: str, values: dict[str, Any], progress: dict[str, Any]
+) -> bool:
+    """The first copy of an object, as it nearly always is. False if one of its rows is there after all."""
+    try:
+        with transaction.atomic():
+            model._default_manager.create(id=object_id, **values)
+            RawCopy.objects.create(stripe_object_id=object_id, **progress)
+    except IntegrityError:
+        return False
+    return True
 
 
 def _upsert(model: type[models.Model], object_id: str, values: dict[str, Any], *, now: datetime) -> None:

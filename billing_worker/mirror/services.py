@@ -23,7 +23,7 @@ from django.db.models import F
 
 from billing_worker import gateway
 from billing_worker.accounts.models import Account
-from billing_worker.accounts.selectors import get_account_by_customer
+from billing_worker.accounts.selectors import find_account_id
 from billing_worker.mirror.models import (
     StripeCreditNote,
     StripeCreditNoteLine,
@@ -135,22 +135,22 @@ def _write(
         "last_event_at": event_created_at,
         "version": (row.version if row is not None else 0) + 1,
     }
-    if row is None:
+    is_new = row is None
+    if is_new:
         row = projection.model._default_manager.create(**{projection.id_field: object_id}, **changes)
     else:
         changed = [name for name, value in changes.items() if getattr(row, name) != value]
         for name in changed:
             setattr(row, name, changes[name])
         row.save(update_fields=changed)
-    projection.write_parts(row, content)
+    projection.write_parts(row, content, is_new=is_new)
 
 
 def _resolve_account_id(row: Any, customer: str) -> int | None:
     """The payer's key. An account keeps its customer, so a row that knows its payer is not looked up again."""
     if row is not None and row.account_id is not None and row.customer == customer:
         return int(row.account_id)
-    account = get_account_by_customer(customer)
-    return account.pk if account else None
+    return find_account_id(customer)
 
 
 def adopt_rows() -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
@@ -17,7 +17,6 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models import F
 
 from billing_worker import gateway
 from billing_worker.alerts.metrics import EVENT_SECONDS, EVENTS_PROCESSED
@@ -50,12 +49,18 @@ class Claim:
 
 
 def process_event(*, inbox_id: int, now: datetime) -> str:
-    """Process one event if it is due, and say what became of it.
+    """Process one event by its key, see `process_row`. `skipped` if there is none."""
+    row = InboxEvent.objects.filter(pk=inbox_id).first()
+    return "skipped" if row is None else process_row(row, now=now)
+
+
+def process_row(row: InboxEvent, *, now: datetime) -> str:
+    """Process one event, as it was read, if it is due still; and say what became of it.
 
     `processed`, `retried` (an error; due again after a pause), `failed` (the last attempt; alerted) or `skipped`
     (not due, or another worker has it). Errors are recorded on the row and never raised.
     """
-    claim = claim_event(inbox_id=inbox_id, now=now)
+    claim = claim_event(row, now=now)
     if claim is None:
         return "skipped"
     started = perf_counter()
@@ -69,18 +74,20 @@ def process_event(*, inbox_id: int, now: datetime) -> str:
     return outcome
 
 
-def claim_event(*, inbox_id: int, now: datetime) -> Claim | None:
-    """Take an event for this worker, committed before anything is done with it. None if there is nothing to take."""
+def claim_event(row: InboxEvent, *, now: datetime) -> Claim | None:
+    """Take an event for this worker, committed before anything is done with it. None if it is not due any more.
+
+    One statement: the row is as it was read, unless it was claimed since, and then its attempts say so.
+    """
     token = secrets.token_hex(16)
-    claimed = (
-        InboxEvent.objects.filter(pk=inbox_id)
-        .filter(is_due(now))
-        .update(state=InboxState.PROCESSING, claim_token=token, claimed_at=now, attempts=F("attempts") + 1)
-    )
-    if not claimed:
+    unchanged = InboxEvent.objects.filter(is_due(now), pk=row.pk, attempts=row.attempts)
+    attempts = row.attempts + 1
+    if not unchanged.update(
+        state=InboxState.PROCESSING, claim_token=token, claimed_at=now, attempts=attempts
+    ):
         return None
-    row = InboxEvent.objects.filter(pk=inbox_id, claim_token=token).first()
-    return Claim(row=row, token=token) if row else None
+    row.attempts = attempts
+    return Claim(row=row, token=token)
 
 
 def _work(claim: Claim, *, now: datetime) -> str:
@@ -148,12 +155,20 @@ def _take_turn(customer: str) -> Iterator[None]:
 
     The lock row is committed before: two workers inserting it inside their transactions would deadlock.
     """
-    if customer and not CustomerLock.objects.filter(customer=customer).exists():
-        CustomerLock.objects.get_or_create(customer=customer)
-    with transaction.atomic():
-        if customer:
-            CustomerLock.objects.select_for_update().get(customer=customer)
+    with ExitStack() as held:
+        held.enter_context(transaction.atomic())
+        if customer and not _lock(customer):
+            held.close()
+            CustomerLock.objects.bulk_create([CustomerLock(customer=customer)], ignore_conflicts=True)
+            held.enter_context(transaction.atomic())
+            _lock(customer)
         yield
+
+
+def _lock(customer: str) -> bool:
+    """Hold the customer's lock row until the transaction ends. False if it has none yet."""
+    locks = CustomerLock.objects.select_for_update().filter(customer=customer)
+    return bool(locks.values_list("pk", flat=True))
 
 
 def _run_receivers(envelope: Envelope, *, now: datetime) -> None:

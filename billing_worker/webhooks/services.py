@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 #: Up to so many waiting events each one wakes a worker. Above the number of requests at once (processes x threads), so
 #: that of events which arrive together and all see each other at least one kicks.
 KICKS_FOR_EACH = 32
-#: Beyond that one more worker is woken for each so many: a burst wakes several and does not flood the broker.
+#: Beyond that one more worker is woken for one in so many: a burst wakes several and does not flood the broker.
 EVENTS_PER_KICK = 25
 #: What Stripe keeps. https://docs.stripe.com/api/events
 LONGEST_BACKFILL = timedelta(days=30)
@@ -68,7 +68,7 @@ def receive_event(
     outcome = "duplicate" if event is None else "stored" if taken else "ignored"
     WEBHOOKS_RECEIVED.labels(type=envelope.type if taken else "other", outcome=outcome).inc()
     if event is not None and taken:
-        transaction.on_commit(lambda: _wake_worker(now))
+        transaction.on_commit(lambda: _wake_worker(event.pk, now=now))
     return Receipt(event=event, is_duplicate=event is None)
 
 
@@ -202,11 +202,11 @@ def _alert_wrong_mode(event: InboxEvent, *, now: datetime) -> None:
     )
 
 
-def _wake_worker(now: datetime) -> None:
-    """Kick for each of the first events that wait, then each time so many more do.
+def _wake_worker(inbox_id: int, *, now: datetime) -> None:
+    """Kick for each event while few wait, and while many do for one in so many.
 
     A worker that is awake takes whatever is due before it rests, so a kick for each event would only cost the broker.
     """
-    waiting = count_waiting(now=now)
-    if waiting <= KICKS_FOR_EACH or waiting % EVENTS_PER_KICK == 0:
+    is_one_in_many = inbox_id % EVENTS_PER_KICK == 0
+    if is_one_in_many or count_waiting(now=now, up_to=KICKS_FOR_EACH + 1) <= KICKS_FOR_EACH:
         send_kick("webhooks.process_inbox")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from random import randrange
 from time import monotonic
 
 from celery import shared_task
@@ -13,11 +14,14 @@ from billing_worker.alerts.kicks import send_kick
 from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import AlertName, Severity
 from billing_worker.webhooks import services
+from billing_worker.webhooks.models import InboxEvent
 from billing_worker.webhooks.processing import process_event as process_one
-from billing_worker.webhooks.selectors import get_oldest_waiting, list_due_ids
+from billing_worker.webhooks.processing import process_row
+from billing_worker.webhooks.selectors import get_oldest_waiting, has_due, list_due
 from billing_worker.webhooks.states import BACKLOG_LIMIT
 
-_BATCH = 50
+#: Rows read at once, payloads included.
+_BATCH = 25
 #: A task gives way after this long, so that a backlog does not keep a worker from everything else.
 _SECONDS_PER_TASK = 20.0
 #: Backfill looks this far back each hour: two lost runs lose nothing.
@@ -29,27 +33,33 @@ def drain_inbox(*, seconds: float = _SECONDS_PER_TASK) -> dict[str, int]:
     counts: dict[str, int] = {}
     deadline = monotonic() + seconds
     while monotonic() < deadline:
-        due = list_due_ids(now=timezone.now(), limit=_BATCH)
+        due = list_due(now=timezone.now(), limit=_BATCH)
         if not due:
             break
-        taken = 0
-        for inbox_id in due:
-            outcome = process_one(inbox_id=inbox_id, now=timezone.now())
+        for row in _begin_anywhere(due):
+            outcome = process_row(row, now=timezone.now())
             counts[outcome] = counts.get(outcome, 0) + 1
-            taken += outcome != "skipped"
-            if monotonic() >= deadline:
+            if outcome == "skipped" or monotonic() >= deadline:
+                # Another worker came this far, and what follows is probably done as well: look again.
                 break
-        if not taken:
-            # Other workers hold them all.
-            break
     return counts
+
+
+def _begin_anywhere(due: list[InboxEvent]) -> list[InboxEvent]:
+    """The rows from a random customer on, around to the one before it; each customer's own keep their order.
+
+    Workers that drain at once read the same rows, and would otherwise try for each of them in step.
+    """
+    places = {customer: place for place, customer in enumerate(dict.fromkeys(row.customer for row in due))}
+    start = randrange(len(places))
+    return sorted(due, key=lambda row: (places[row.customer] - start) % len(places))
 
 
 @shared_task(name="webhooks.process_inbox")
 def process_inbox() -> dict[str, int]:
     """Drain the inbox; hand over to another task when the time is up before the work is."""
     counts = drain_inbox()
-    if list_due_ids(now=timezone.now(), limit=1) and sum(counts.values()) > counts.get("skipped", 0):
+    if sum(counts.values()) > counts.get("skipped", 0) and has_due(now=timezone.now()):
         send_kick("webhooks.process_inbox")
     return counts
 

@@ -19,9 +19,7 @@ def on_invoice_created(event: StripeEvent) -> None:
 @receives("invoice.finalized")
 def on_invoice_finalized(event: StripeEvent) -> None:
     """Note the time on the hold, whoever finalized it."""
-    invoice = _find(event)
-    if invoice is not None:
-        record_finalized(invoice=invoice)
+    record_finalized(stripe_invoice_id=str(event.object.get("id") or ""))
 
 
 def _find(event: StripeEvent) -> StripeInvoice | None:

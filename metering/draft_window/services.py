@@ -8,6 +8,7 @@ from typing import Literal
 
 import structlog
 from django.db import transaction
+from django.db.models import Subquery
 
 from billing_worker.accounts.audit import record_audit
 from billing_worker.alerts.kicks import kick
@@ -111,12 +112,12 @@ def keep_reasons(reasons: list[str]) -> list[str]:
     return [*reasons[:REASONS_KEPT], f"and {len(reasons) - REASONS_KEPT} more"]
 
 
-def record_finalized(*, invoice: StripeInvoice) -> None:
-    """Note when a draft that we know was finalized. Call it in the webhook's transaction."""
-    if invoice.finalized_at is not None:
-        DraftHold.objects.filter(
-            stripe_invoice_id=invoice.stripe_invoice_id, finalized_at__isnull=True
-        ).update(finalized_at=invoice.finalized_at)
+def record_finalized(*, stripe_invoice_id: str) -> None:
+    """Note when a draft that we held was finalized, as the mirror has it. Call it in the webhook's transaction."""
+    finalized_at = StripeInvoice.objects.filter(stripe_invoice_id=stripe_invoice_id).values("finalized_at")
+    DraftHold.objects.filter(stripe_invoice_id=stripe_invoice_id, finalized_at__isnull=True).update(
+        finalized_at=Subquery(finalized_at[:1])
+    )
 
 
 @transaction.atomic

@@ -75,7 +75,9 @@ def _prepare_one(number: int) -> dict[str, Any]:
         )
         for place, (kind, unit, quantity, amount) in enumerate(LINES)
     ]
-    invoice = make_invoice(id=f"in_{number}", number=f"MONTH-{number:04d}", customer=f"cus_{number}", lines=lines)
+    invoice = make_invoice(
+        id=f"in_{number}", number=f"MONTH-{number:04d}", customer=f"cus_{number}", lines=lines
+    )
     event = make_event("invoice.finalized", invoice, id=f"evt_{number}", created=NOVEMBER)
     return {"object": "event", **event, "livemode": False}
 

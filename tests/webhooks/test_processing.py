@@ -19,7 +19,7 @@ from billing_worker.mirror.models import StripeInvoice
 from billing_worker.mirror.raw_copies import copy_object
 from billing_worker.webhooks import processing
 from billing_worker.webhooks.models import CustomerLock, InboxEvent
-from billing_worker.webhooks.processing import claim_event, process_event
+from billing_worker.webhooks.processing import Claim, claim_event, process_event
 from billing_worker.webhooks.registry import StripeEvent, receives
 from billing_worker.webhooks.states import CLAIM_TIMEOUT, MAX_ATTEMPTS, TRANSITIONS, InboxState
 from tests.factories import AccountFactory
@@ -148,15 +148,19 @@ def test_a_replay_that_works_resolves_the_alert(deliver, work, receivers) -> Non
     assert Alert.objects.get().status == AlertStatus.RESOLVED
 
 
+def claim(pk: int, *, now: datetime) -> Claim | None:
+    return claim_event(InboxEvent.objects.get(pk=pk), now=now)
+
+
 def test_a_claim_is_exclusive_until_it_is_stale(deliver) -> None:
     deliver(make_event("invoice.finalized", make_invoice()))
     pk = InboxEvent.objects.get(type="invoice.finalized").pk
     now = timezone.now()
-    first = claim_event(inbox_id=pk, now=now)
+    first = claim(pk, now=now)
     assert first is not None
-    assert claim_event(inbox_id=pk, now=now) is None
-    assert claim_event(inbox_id=pk, now=now + CLAIM_TIMEOUT) is None
-    second = claim_event(inbox_id=pk, now=now + CLAIM_TIMEOUT + timedelta(seconds=1))
+    assert claim(pk, now=now) is None
+    assert claim(pk, now=now + CLAIM_TIMEOUT) is None
+    second = claim(pk, now=now + CLAIM_TIMEOUT + timedelta(seconds=1))
     assert second is not None
     assert second.token != first.token
     assert second.row.attempts == 2
@@ -165,7 +169,7 @@ def test_a_claim_is_exclusive_until_it_is_stale(deliver) -> None:
 def test_a_killed_workers_event_is_taken_over_by_the_sweep(deliver, work, seen) -> None:
     with time_machine.travel("2026-11-01T02:00:00Z", tick=False) as clock:
         deliver(make_event("invoice.finalized", make_invoice()))
-        claim_event(inbox_id=InboxEvent.objects.get(type="invoice.finalized").pk, now=timezone.now())
+        claim_event(InboxEvent.objects.get(type="invoice.finalized"), now=timezone.now())
         assert work() == {}
         clock.shift(CLAIM_TIMEOUT + timedelta(seconds=1))
         assert work() == {"processed": 1}
@@ -180,7 +184,7 @@ def test_a_worker_taken_for_dead_has_no_effects(deliver, seen, monkeypatch) -> N
 
     def be_slow(*args, **kwargs):
         if len(stolen) == 0:
-            stolen.append(claim_event(inbox_id=pk, now=now + CLAIM_TIMEOUT * 2))
+            stolen.append(claim(pk, now=now + CLAIM_TIMEOUT * 2))
         return copy_object(*args, **kwargs)
 
     stolen: list[object] = []
