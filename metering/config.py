@@ -22,13 +22,15 @@ def get_grace() -> timedelta:
 
 
 def get_sender_options(
-    *, patience: timedelta = timedelta(0), lease: timedelta = timedelta(seconds=120)
+    *, patience: timedelta = timedelta(0), lease: timedelta | None = None
 ) -> SenderOptions:
+    """`lease` None: two minutes, or as long as calls with a great time-out need."""
+    timeout = timedelta(seconds=settings.ENV.STRIPE_TIMEOUT_SECONDS)
     return SenderOptions(
         per_second=settings.ENV.METER_EVENTS_PER_SECOND,
-        call_timeout=timedelta(seconds=settings.ENV.STRIPE_TIMEOUT_SECONDS),
+        call_timeout=timeout,
         patience=patience,
-        lease=lease,
+        lease=lease or max(timedelta(seconds=120), 3 * (timeout + timedelta(seconds=15))),
     )
 
 

@@ -105,6 +105,16 @@ class SendingLane(models.Model):
         return f"{self.customer} {self.event_name}"
 
 
+class SendingBudget(models.Model):
+    """Until when the limit of calls to Stripe is spent. One row for all senders: who locks it reserves what follows."""
+
+    name = models.CharField(max_length=40, unique=True)
+    spent_until = models.DateTimeField(help_text="In the database's time.")
+
+    def __str__(self) -> str:
+        return f"{self.name} until {self.spent_until}"
+
+
 class MeterEvent(models.Model):
     """What Stripe is told (or would be, in shadow) about one bucket: the outbox. Sent at most once."""
 
@@ -149,6 +159,11 @@ class MeterEvent(models.Model):
     )
     sent_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
+    #: What Stripe was told, or may have been: written at the first claim, and the payload can't differ from it after.
+    sealed_identifier = models.CharField(max_length=100, null=True, blank=True, editable=False)  # noqa: DJ001
+    sealed_value = models.BigIntegerField(null=True, blank=True, editable=False)
+    sealed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    sealed_lane = models.BigIntegerField(null=True, blank=True, editable=False)
 
     class Meta:
         ordering: ClassVar = ["at", "id"]
@@ -169,6 +184,16 @@ class MeterEvent(models.Model):
                 condition=~Q(state__in=[EventState.SKIPPED, EventState.REJECTED, EventState.EXPIRED])
                 | ~Q(reason=""),
                 name="meter_event_ends_with_reason",
+            ),
+            models.CheckConstraint(
+                condition=Q(sealed_identifier__isnull=True)
+                | Q(
+                    sealed_identifier=F("identifier"),
+                    sealed_value=F("value"),
+                    sealed_at=F("at"),
+                    sealed_lane=F("lane"),
+                ),
+                name="meter_event_payload_is_sealed",
             ),
         ]
         indexes: ClassVar = [

@@ -40,6 +40,10 @@ class LostClaim(Exception):
     """Another worker took this event while we were busy; our transaction is rolled back and theirs counts."""
 
 
+class WorkerLost(Exception):
+    """Every worker that took this event died of it: it must not take the next ones, too."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """Our hold on one inbox row. `token` is void as soon as another worker claims the row."""
@@ -65,6 +69,8 @@ def process_row(row: InboxEvent, *, now: datetime) -> str:
         return "skipped"
     started = perf_counter()
     try:
+        if claim.row.attempts > MAX_ATTEMPTS:
+            raise WorkerLost(f"the worker died while it processed this event, {MAX_ATTEMPTS} times")
         outcome = _work(claim, now=now)
     except Exception as error:  # noqa: BLE001 - a receiver may raise anything; the row is where it is answered for
         outcome = _put_off(claim, error, now=now)

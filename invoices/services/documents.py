@@ -299,13 +299,16 @@ def _settle_blocked(document: InvoiceDocument, untruths: list[str], *, now: date
 @retry_when_undone
 def _record_failure(document: InvoiceDocument, error: Exception, *, now: datetime) -> None:
     gives_up = document.attempts >= MAX_ATTEMPTS
-    InvoiceDocument.objects.filter(
+    settled = InvoiceDocument.objects.filter(
         pk=document.pk, state=DocumentState.RENDERING, claim_token=document.claim_token
     ).update(
         state=DocumentState.FAILED if gives_up else DocumentState.PENDING,
         next_attempt_at=now + timedelta(minutes=2**document.attempts),
         last_error=f"{type(error).__name__}: {error}"[:500],
     )
+    if not settled:
+        log.warning("document_claim_lost", document=document.pk)
+        return
     DOCUMENTS_RENDERED.labels(outcome="failed" if gives_up else "retried").inc()
     log.warning("document_failed", document=document.pk, error=str(error), gives_up=gives_up)
     if gives_up:

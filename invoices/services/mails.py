@@ -192,11 +192,15 @@ def _claim_mail(mail_id: int, token: str, now: datetime) -> bool:
 def _settle(mail: InvoiceMail, result: SendResult, *, now: datetime) -> bool:
     mine = InvoiceMail.objects.filter(pk=mail.pk, state=MailState.SENDING, claim_token=mail.claim_token)
     if result.outcome is Outcome.SENT:
-        mine.update(
-            state=MailState.SENT, sent_at=now, last_error="", service_message_id=result.service_message_id
+        # A worker that was slow and taken for dead knows what nobody else does: its answer ends the doubt.
+        doubted = InvoiceMail.objects.filter(
+            pk=mail.pk, state=MailState.UNKNOWN, claim_token=mail.claim_token
         )
+        changes = {"state": MailState.SENT, "sent_at": now, "last_error": ""}
+        changes["service_message_id"] = result.service_message_id
+        was_doubted = not mine.update(**changes) and bool(doubted.update(**changes))
         MAILS.labels(outcome="sent").inc()
-        if mail.attempts > 1:
+        if mail.attempts > 1 or was_doubted:
             resolve_alert(name=AlertName.MAIL_FAILED, subject=mail.document.number, now=now)
         return True
     if result.outcome is Outcome.NOT_SENT and mail.attempts < MAX_ATTEMPTS:

@@ -15,7 +15,7 @@ from metering.draft_window.completeness import list_reasons
 from metering.draft_window.models import DraftHold
 from metering.draft_window.services import HoldPolicy, keep_reasons
 from metering.draft_window.states import HoldState
-from metering.draft_window.working import CLAIM_EXPIRES_AFTER, choose_cause, is_overdue, work_hold
+from metering.draft_window.working import CLAIM_EXPIRES_AFTER, choose_cause, is_overdue, may_be_over, work_hold
 
 
 def sweep_holds(*, policy: HoldPolicy, clock: Callable[[], datetime]) -> dict[str, int]:
@@ -50,7 +50,7 @@ def _find_releasable(policy: HoldPolicy, now: datetime) -> list[int]:
             hold.reasons, hold.looked_at = keep_reasons(reasons[hold.account_id]), now
             local_now = get_now_for(payers[hold.account_id], now)
             cause = choose_cause(hold, hold.reasons, policy=policy, local_now=local_now)
-            if cause or is_overdue(hold, policy, local_now=local_now):
+            if cause or may_be_over(hold) or is_overdue(hold, policy, local_now=local_now):
                 found.append(hold.pk)
         DraftHold.objects.bulk_update(holds, ["reasons", "looked_at"], batch_size=200)
     return found

@@ -71,9 +71,9 @@ def _work_planned(hold: DraftHold, policy: HoldPolicy, now: datetime) -> None:
 
 
 def _hold(hold: DraftHold, policy: HoldPolicy, now: datetime) -> None:
-    invoice = gateway.get_invoice(hold.stripe_invoice_id)
-    if invoice.status != InvoiceStatus.DRAFT:
-        _settle(hold, HoldState.MISSED, finalized_at=invoice.finalized_at)
+    invoice = _read_invoice(hold)
+    if invoice is None or invoice.status != InvoiceStatus.DRAFT:
+        _settle(hold, HoldState.MISSED, finalized_at=invoice.finalized_at if invoice else None)
         return
     if not invoice.auto_advance:
         if hold.called_at is not None:  # an earlier call of ours, whose answer was lost
@@ -96,9 +96,9 @@ def _hold(hold: DraftHold, policy: HoldPolicy, now: datetime) -> None:
 def _work_held(hold: DraftHold, policy: HoldPolicy, now: datetime) -> None:
     local_now = get_now_for(get_account(hold.account_id), now)
     cause = choose_cause(hold, _look_again(hold, now), policy=policy, local_now=local_now)
-    if hold.reasons:
+    if hold.reasons and hold.finalized_at is None:
         _alert_overdue(hold, policy, local_now=local_now, now=now)
-    if cause is None:
+    if cause is None and not may_be_over(hold):
         return
     claimed = _claim(hold, HoldState.HELD, HoldState.RELEASING, "release_attempts", now)
     if claimed is not None:
@@ -109,6 +109,11 @@ def _work_held(hold: DraftHold, policy: HoldPolicy, now: datetime) -> None:
             now,
             lambda: _release(claimed, cause, local_now=local_now, now=now),
         )
+
+
+def may_be_over(hold: DraftHold) -> bool:
+    """Whether to look at a draft that is not to be let go: Stripe told its end, or a release of ours died half done."""
+    return hold.finalized_at is not None or hold.state == HoldState.RELEASING
 
 
 def choose_cause(
@@ -131,22 +136,31 @@ def is_overdue(hold: DraftHold, policy: HoldPolicy, *, local_now: datetime) -> b
     return local_now >= hold.drafted_at + policy.deadline
 
 
-def _release(hold: DraftHold, cause: ReleaseCause, *, local_now: datetime, now: datetime) -> None:
-    """While Stripe's own hour runs the draft is given back to it; after that we finalize it ourselves."""
-    invoice = gateway.get_invoice(hold.stripe_invoice_id)
+def _release(hold: DraftHold, cause: ReleaseCause | None, *, local_now: datetime, now: datetime) -> None:
+    """While Stripe's own hour runs the draft is given back to it; after that we finalize it ourselves.
+
+    Without a cause it is only looked at: let go by a worker that died (then for that one's cause), ended by others, or
+    held as before.
+    """
+    invoice = _read_invoice(hold)
     ended = HoldState.RELEASED if hold.called_at is not None else HoldState.OVERTAKEN
-    if invoice.status != InvoiceStatus.DRAFT:
-        _settle_release(hold, ended, cause, now, finalized_at=invoice.finalized_at)
+    told = ReleaseCause(hold.release_cause) if hold.release_cause else cause
+    if invoice is None:
+        _settle_release(hold, HoldState.OVERTAKEN, cause, now)
+    elif invoice.status != InvoiceStatus.DRAFT:
+        _settle_release(hold, ended, told, now, finalized_at=invoice.finalized_at)
     elif invoice.auto_advance:
-        _settle_release(hold, ended, cause, now)
+        _settle_release(hold, ended, told, now)
+    elif cause is None:
+        _settle(hold, HoldState.HELD)
     elif local_now < invoice.created_at + GRACE:
-        if _note_call(hold, now):
+        if _note_call(hold, now, release_cause=cause):
             gateway.set_auto_advance(hold.stripe_invoice_id, True)
             _settle_release(hold, HoldState.RELEASED, cause, now)
     elif cause is ReleaseCause.COMPLETE and (free_at := _get_settled_at(hold)) and free_at > now:
         note = "complete: waiting until Stripe has added up the last meter events"
         _settle(hold, HoldState.HELD, next_attempt_at=free_at, note=note)
-    elif _note_call(hold, now):
+    elif _note_call(hold, now, release_cause=cause):
         done = gateway.finalize_invoice(
             hold.stripe_invoice_id,
             auto_advance=True,
@@ -166,7 +180,7 @@ def _get_settled_at(hold: DraftHold) -> datetime | None:
 def _settle_release(
     hold: DraftHold,
     state: HoldState,
-    cause: ReleaseCause,
+    cause: ReleaseCause | None,
     now: datetime,
     *,
     finalized_at: datetime | None = None,
@@ -199,9 +213,17 @@ def _claim(
     return DraftHold.objects.filter(pk=hold.pk, claim_token=token).first()
 
 
-def _note_call(hold: DraftHold, now: datetime) -> bool:
+def _note_call(hold: DraftHold, now: datetime, **why: ReleaseCause) -> bool:
     """Commit that a call is made, so that who finds its effect later knows it for ours. False: the claim is lost."""
-    return bool(_mine(hold).update(called_at=now))
+    return bool(_mine(hold).update(called_at=now, **why))
+
+
+def _read_invoice(hold: DraftHold) -> gateway.Invoice | None:
+    """The invoice at Stripe; None if there is no such draft any more: somebody deleted it."""
+    try:
+        return gateway.get_invoice(hold.stripe_invoice_id)
+    except gateway.GatewayNotFound:
+        return None
 
 
 def _mine(hold: DraftHold) -> QuerySet[DraftHold]:

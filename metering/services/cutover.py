@@ -21,6 +21,7 @@ from billing_worker.core.errors import Conflict
 from billing_worker.webhooks.models import InboxEvent
 from billing_worker.webhooks.states import InboxState
 from metering.models import MeterEvent, UsagePull, UsageRecord
+from metering.pulling.claims import CLAIM_EXPIRES_AFTER
 from metering.pulling.states import PullState
 from metering.samples.selectors import count_open_samples
 from metering.services.ingest import retry_busy
@@ -103,9 +104,10 @@ def get_drain_state(*, until: datetime, seam: Seam, grace: timedelta, now: datet
     check_bound(until, name="--until", field="until")
     retry_busy(partial(align_with_seam, seam=seam))
     # In the order in which things move: see above.
+    dead = Q(state=PullState.PULLING, claimed_at__lte=now - CLAIM_EXPIRES_AFTER)
     pulls = UsagePull.objects.filter(day__lt=until.date()).aggregate(
-        moving=Count("pk", filter=Q(state__in=[PullState.WAITING, PullState.PULLING])),
-        stuck=Count("pk", filter=Q(state__in=[PullState.PARTIAL, PullState.FAILED])),
+        moving=Count("pk", filter=Q(state__in=[PullState.WAITING, PullState.PULLING]) & ~dead),
+        stuck=Count("pk", filter=Q(state__in=[PullState.PARTIAL, PullState.FAILED]) | dead),
     )
     records = UsageRecord.objects.filter(bucket_date__lt=until.date(), rolled_up_at__isnull=True).count()
     records += count_open_samples(until=until)

@@ -34,11 +34,10 @@ class Command(BillingCommand):
         parser.add_argument(
             "--lease-seconds",
             type=int,
-            default=120,
-            help="How long a dead sender keeps its lanes (default 120).",
+            help="How long a dead sender keeps its lanes (default 120, more where STRIPE_TIMEOUT_SECONDS is great).",
         )
 
-    def handle(self, *, until_drained: bool, patience: int, lease_seconds: int, **options: Any) -> None:
+    def handle(self, *, until_drained: bool, patience: int, lease_seconds: int | None, **options: Any) -> None:
         seam = get_seam()
         align_with_seam(seam=seam)
         total = SendResult()
@@ -50,7 +49,7 @@ class Command(BillingCommand):
                 seam=seam,
                 options=get_sender_options(
                     patience=timedelta(seconds=patience if until_drained else 0),
-                    lease=timedelta(seconds=lease_seconds),
+                    lease=timedelta(seconds=lease_seconds) if lease_seconds else None,
                 ),
                 clock=timezone.now,
             )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from time import monotonic
 from typing import Protocol
 
 from billing_worker import gateway
-from metering.services.sending.limits import CircuitBreaker, RateLimiter
+from metering.services.sending.limits import CircuitBreaker
+from metering.services.sending.pacing import Pace
 
 #: Stripe's codes for a timestamp outside its window.
 TOO_OLD = "timestamp_too_far_in_past"
 AHEAD = "timestamp_in_future"
 _MISCONFIGURED = (401, 403)
+OUT_OF_TIME = "out of time, next run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,10 @@ class OutcomeKind(StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     RELEASED = "released"  # not attempted
+
+
+#: After one of these nothing more is sent on the lane in this run.
+_STOPPING = (OutcomeKind.RETRY, OutcomeKind.UNRESOLVED, OutcomeKind.RELEASED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,52 +123,75 @@ class StripeStreamPort(StripeMeterPort):
         )
 
 
-def send_lane(
-    calls: Sequence[EventCall],
-    *,
-    port: MeterPort,
-    limiter: RateLimiter,
-    breaker: CircuitBreaker,
-    deadline: float,
-) -> list[Outcome]:
-    """Send one thread's share, whole lanes in order. At the first that fails for now, the rest is released.
+@dataclass(frozen=True, slots=True)
+class Road:
+    """What all calls of a run share. `deadline` (monotonic seconds) is when to start no further call: well before the
+    leases end, whatever a call has to wait for."""
 
-    `deadline` (monotonic seconds) is when to start no further call, well before the lane's lease ends.
+    port: MeterPort
+    pace: Pace
+    breaker: CircuitBreaker
+    deadline: float
+
+    def may_start(self, events: int) -> bool:
+        """Wait for the turn of a request with so many events. False: the run is over, nothing more is started."""
+        if self.breaker.is_open or monotonic() >= self.deadline:
+            return False
+        return self.pace.wait(events, deadline=self.deadline) and not self.breaker.is_open
+
+
+def send_lane(calls: Sequence[EventCall], *, road: Road, size: int = 1) -> list[Outcome]:
+    """Send one thread's share, whole lanes in order, `size` events in a request.
+
+    At the first that fails for now, the rest is released.
     """
     outcomes: list[Outcome] = []
-    for position in range(0, len(calls), port.batch):
-        if breaker.is_open or monotonic() >= deadline:
-            reason = breaker.cause or "out of time, next run"
-            return outcomes + [Outcome(rest, OutcomeKind.RELEASED, reason) for rest in calls[position:]]
-        request = calls[position : position + port.batch]
-        limiter.wait(len(request))
-        answered = attempt_request(request, port=port, breaker=breaker)
+    for position in range(0, len(calls), size):
+        request = calls[position : position + size]
+        answered = attempt_request(request, road=road)
         outcomes += answered
-        if any(outcome.kind in (OutcomeKind.RETRY, OutcomeKind.UNRESOLVED) for outcome in answered):
-            return outcomes + [
-                Outcome(rest, OutcomeKind.RELEASED, "behind one that failed")
-                for rest in calls[position + port.batch :]
-            ]
+        if any(outcome.kind in _STOPPING for outcome in answered):
+            reason = _explain(answered, road)
+            rest = calls[position + size :]
+            return outcomes + [Outcome(call, OutcomeKind.RELEASED, reason) for call in rest]
     return outcomes
 
 
-def attempt_request(calls: Sequence[EventCall], *, port: MeterPort, breaker: CircuitBreaker) -> list[Outcome]:
+def attempt_request(calls: Sequence[EventCall], *, road: Road) -> list[Outcome]:
     """Make one request for these events. An unknown outcome of a request is an unknown outcome of each of them.
 
     A request that is refused as a whole is made again event by event, so that a bad one costs no other.
     """
     if len(calls) == 1:
-        return [attempt(calls[0], port=port, breaker=breaker)]
-    outcome = _attempt(calls[0], lambda: port.send_many(calls), breaker)
+        return [_attempt_in_turn(calls[0], road)]
+    if not road.may_start(len(calls)):
+        return [Outcome(call, OutcomeKind.RELEASED, road.breaker.cause or OUT_OF_TIME) for call in calls]
+    # A refusal of the whole says nothing of one event: it is read as that of a first attempt, then each is asked for.
+    whole = replace(calls[0], is_repeat=False)
+    outcome = _attempt(whole, lambda: road.port.send_many(calls), road.breaker)
     if outcome.kind not in (OutcomeKind.REJECTED, OutcomeKind.FOREIGN, OutcomeKind.EXPIRED):
         return [Outcome(call, outcome.kind, outcome.reason) for call in calls]
     singly: list[Outcome] = []
     for position, call in enumerate(calls):
-        singly.append(attempt(call, port=port, breaker=breaker))
-        if singly[-1].kind in (OutcomeKind.RETRY, OutcomeKind.UNRESOLVED):
-            rest = calls[position + 1 :]
-            return singly + [Outcome(r, OutcomeKind.RELEASED, "behind one that failed") for r in rest]
+        singly.append(_attempt_in_turn(call, road))
+        if singly[-1].kind in _STOPPING:
+            reason = _explain(singly, road)
+            return singly + [Outcome(r, OutcomeKind.RELEASED, reason) for r in calls[position + 1 :]]
     return singly
+
+
+def _attempt_in_turn(call: EventCall, road: Road) -> Outcome:
+    if not road.may_start(1):
+        return Outcome(call, OutcomeKind.RELEASED, road.breaker.cause or OUT_OF_TIME)
+    return attempt(call, port=road.port, breaker=road.breaker)
+
+
+def _explain(answered: Sequence[Outcome], road: Road) -> str:
+    """Why what comes after these is left to the next run."""
+    if road.breaker.cause:
+        return road.breaker.cause
+    is_failure = any(outcome.kind is not OutcomeKind.RELEASED for outcome in answered[-1:])
+    return "behind one that failed" if is_failure else OUT_OF_TIME
 
 
 def attempt(call: EventCall, *, port: MeterPort, breaker: CircuitBreaker) -> Outcome:
@@ -199,6 +228,9 @@ def _classify_refusal(call: EventCall, error: gateway.GatewayRejected, breaker: 
         breaker.fail(str(error), at_once=True)
         return Outcome(call, OutcomeKind.RETRY, str(error))
     breaker.succeed()
+    if error.stripe_code == TOO_OLD and call.is_repeat:
+        # The earlier call came in time and may have been counted: a true-up could bill it twice.
+        return Outcome(call, OutcomeKind.UNRESOLVED, str(error))
     if error.stripe_code == TOO_OLD:
         return Outcome(call, OutcomeKind.EXPIRED, str(error))
     if error.stripe_code == AHEAD:

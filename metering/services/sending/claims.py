@@ -32,6 +32,14 @@ MAX_AGE = timedelta(days=35) - timedelta(minutes=5)
 #: Stripe promises that an identifier is refused a second time for at least 24 hours; one is left as margin.
 REPEAT_IS_SAFE_FOR = timedelta(hours=23)
 
+#: From its first claim on, what Stripe was told stands in these columns too, and a constraint holds the two together.
+SEAL = {
+    "sealed_identifier": F("identifier"),
+    "sealed_value": F("value"),
+    "sealed_at": F("at"),
+    "sealed_lane": F("lane_id"),
+}
+
 
 def assign_customers() -> int:
     """Give waiting events the Stripe customer that their account (or its parent) has got since. Returns how many."""
@@ -63,8 +71,13 @@ def _customer_now(now: datetime) -> Coalesce:
 
 
 def expire_old(*, now: datetime) -> int:
-    """Mark events that Stripe would refuse for their age as `expired` and alert. Returns how many."""
-    pending = MeterEvent.objects.filter(state=EventState.PENDING, lane__isnull=False)
+    """Mark events that Stripe would refuse for their age as `expired` and alert. Returns how many.
+
+    Not those whose outcome was once unknown: they may have been counted, and a true-up would bill them twice.
+    """
+    pending = MeterEvent.objects.filter(
+        state=EventState.PENDING, lane__isnull=False, uncertain_at__isnull=True
+    )
     too_old = Q(payer__test_clock__isnull=True, at__lt=now - MAX_AGE)
     for clock in TestClock.objects.filter(accounts__isnull=False).distinct():
         too_old |= Q(payer__test_clock=clock, at__lt=clock.frozen_at - MAX_AGE)
@@ -140,7 +153,7 @@ def claim_events(
         ready = _select_ready(now).filter(lane__in=lanes).order_by("at", "pk")
         ids = list(ready.values_list("pk", flat=True)[:limit])
         MeterEvent.objects.filter(pk__in=ids, state=EventState.PENDING).update(
-            state=EventState.SENDING, claim_token=token, claimed_at=now
+            state=EventState.SENDING, claim_token=token, claimed_at=now, **SEAL
         )
         calls = read_calls(MeterEvent.objects.filter(pk__in=ids, state=EventState.SENDING, claim_token=token))
         release_lanes(lanes - {call.lane_id for call in calls}, token=token)
@@ -175,6 +188,11 @@ def lease_lanes(lane_ids: Collection[int], *, now: datetime, token: str, lease: 
     )
     SendingLane.objects.filter(pk__in=free).update(lease_token=token, leased_until=now + lease)
     return free
+
+
+def still_hold(lane_id: int, *, token: str) -> bool:
+    """Whether the lane is still ours; inside a transaction it then stays so until the end, lease over or not."""
+    return SendingLane.objects.select_for_update().filter(pk=lane_id, lease_token=token).exists()
 
 
 def read_calls(events: QuerySet[MeterEvent]) -> list[EventCall]:

@@ -1,34 +1,13 @@
-"""How fast to send and when to stop: one rate limit and one circuit breaker, shared by a process's threads."""
+"""When to stop and how long to wait: a circuit breaker shared by a process's threads, and back-offs."""
 
 from __future__ import annotations
 
 import random
 import threading
-import time
 from datetime import timedelta
-from decimal import Decimal
 
 BACKOFF_BASE = timedelta(seconds=1)
 BACKOFF_LIMIT = timedelta(minutes=10)
-
-
-class RateLimiter:
-    """At most `per_second` starts a second, evenly spaced, whatever the number of threads."""
-
-    def __init__(self, per_second: Decimal) -> None:
-        self._interval = 1 / float(per_second)
-        self._next = 0.0
-        self._lock = threading.Lock()
-
-    def wait(self, events: int = 1) -> None:
-        """Return when the caller may start a request with so many events."""
-        with self._lock:
-            now = time.monotonic()
-            start = max(self._next, now)
-            # A pause earns no burst beyond a tenth of a second.
-            self._next = max(start + self._interval * events, now - 0.1)
-        if start > now:
-            time.sleep(start - now)
 
 
 class CircuitBreaker:

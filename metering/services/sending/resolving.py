@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from itertools import combinations
 from time import monotonic
 from typing import Any
@@ -27,8 +28,9 @@ from billing_worker import gateway
 from billing_worker.alerts.services import raise_alert
 from billing_worker.alerts.states import AlertName
 from metering.models import MeterEvent, SendingLane
+from metering.services.ingest import retry_busy
 from metering.services.sending.attempts import MeterPort
-from metering.services.sending.claims import REPEAT_IS_SAFE_FOR, lease_lanes
+from metering.services.sending.claims import REPEAT_IS_SAFE_FOR, lease_lanes, still_hold
 from metering.services.sending.limits import compute_backoff
 from metering.states import EventState
 
@@ -94,7 +96,7 @@ def resolve_events(
         for window in _group_windows([pk for pk, lane in candidates if lane in lanes]):
             if monotonic() >= deadline:
                 break
-            _resolve_window(window, port, now, result)
+            _resolve_window(window, port, token, now, result)
     finally:
         SendingLane.objects.filter(lease_token=token).update(lease_token="", leased_until=None)
     return result
@@ -131,7 +133,7 @@ def _group_windows(ids: Sequence[int]) -> list[Window]:
     return windows
 
 
-def _resolve_window(window: Window, port: MeterPort, now: datetime, result: ResolveResult) -> None:
+def _resolve_window(window: Window, port: MeterPort, token: str, now: datetime, result: ResolveResult) -> None:
     try:
         total = port.get_total(
             event_name=window.lane.event_name,
@@ -144,6 +146,18 @@ def _resolve_window(window: Window, port: MeterPort, now: datetime, result: Reso
         result.waiting += len(window.unresolved)
         for event in window.unresolved:
             _move(event, next_attempt_at=now + compute_backoff(event.attempts))
+        return
+    retry_busy(partial(_settle_window, window, total, token, now, result))
+
+
+@transaction.atomic
+def _settle_window(window: Window, total: int, token: str, now: datetime, result: ResolveResult) -> None:
+    """Compare what Stripe holds with what we know, while nobody else can send on the lane.
+
+    A look that took longer than our lease is thrown away: another sender may have sent since.
+    """
+    if not still_hold(window.lane.pk, token=token):
+        log.warning("meter_summary_too_late", customer=window.lane.customer)
         return
     counted = find_counted(total - _sum_sent(window), _list_uncertain(window))
     for event in window.unresolved:

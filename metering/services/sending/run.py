@@ -6,10 +6,11 @@ order, so calls are serial per customer and meter and parallel across them.
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -20,7 +21,8 @@ import structlog
 from metering.models import MeterEvent
 from metering.services.ingest import retry_busy
 from metering.services.seam import Seam, align_with_seam
-from metering.services.sending.attempts import MeterPort, Outcome, OutcomeKind, send_lane
+from metering.services.sending.attempts import EventCall, MeterPort, Outcome, OutcomeKind, Road, send_lane
+from metering.services.sending.budget import SharedBudget
 from metering.services.sending.claims import (
     assign_customers,
     bundle_lanes,
@@ -32,7 +34,8 @@ from metering.services.sending.claims import (
     group_by_lane,
     recover_abandoned,
 )
-from metering.services.sending.limits import CircuitBreaker, RateLimiter
+from metering.services.sending.limits import CircuitBreaker
+from metering.services.sending.pacing import Pace
 from metering.services.sending.resolving import ResolveResult, alert_hopeless, resolve_events
 from metering.services.sending.settling import settle
 from metering.states import EventState
@@ -52,8 +55,8 @@ Clock = Callable[[], datetime]
 class SenderOptions:
     """How a sender works.
 
-    `lease` is how long a lane stays taken if its sender dies; no call is started in its last `call_timeout` plus
-    ten seconds. `patience` is how long a drain waits for back-offs before it leaves the rest to the next run.
+    `per_second` is the limit of all senders together. `lease` is how long a lane stays taken if its sender dies; no
+    call is started in its last `call_timeout` plus fifteen seconds (for connecting and settling). `patience` is how long a drain waits for back-offs before it leaves the rest to the next run.
     """
 
     per_second: Decimal = Decimal(1000)
@@ -65,7 +68,7 @@ class SenderOptions:
 
     @property
     def seconds_to_start(self) -> float:
-        margin = min(self.call_timeout + timedelta(seconds=10), self.lease / 2)
+        margin = min(self.call_timeout + timedelta(seconds=15), self.lease / 2)
         return (self.lease - margin).total_seconds()
 
 
@@ -143,8 +146,8 @@ def send_batch(*, port: MeterPort, seam: Seam, options: SenderOptions, clock: Cl
     retry_busy(lambda: align_with_seam(seam=seam))
     retry_busy(assign_customers)
     result.expired += retry_busy(lambda: expire_old(now=now))
-    recover_abandoned(now=now)
-    doubt_stale_repeats(now=now)
+    retry_busy(lambda: recover_abandoned(now=now))
+    retry_busy(lambda: doubt_stale_repeats(now=now))
     alert_hopeless(now=now)
     _resolve(result, port, options, clock)
     _send(result, port, options, clock)
@@ -189,28 +192,54 @@ def _send(result: SendResult, port: MeterPort, options: SenderOptions, clock: Cl
     if not calls:
         return
     result.claimed += len(calls)
-    limiter, breaker = RateLimiter(options.per_second), CircuitBreaker()
+    bell = threading.Event()
+    pace = Pace(options.per_second, SharedBudget(options.per_second), ring=bell.set)
+    road = Road(port, pace, CircuitBreaker(), deadline)
     with ThreadPoolExecutor(max_workers=options.threads, thread_name_prefix="meter") as pool:
-        running: dict[Future[list[Outcome]], list[int]] = {
-            pool.submit(
-                send_lane,
-                [call for lane_calls in bundle.values() for call in lane_calls],
-                port=port,
-                limiter=limiter,
-                breaker=breaker,
-                deadline=deadline,
-            ): list(bundle)
-            for bundle in bundle_lanes(group_by_lane(calls), size=port.batch)
-        }
-        while running:
-            # Lanes that end within a moment are settled together: fewer transactions, none of them long.
-            wait(running, return_when=FIRST_COMPLETED)
-            done, _ = wait(running, timeout=SETTLE_SECONDS)
-            outcomes = [outcome for future in done for outcome in future.result()]
+        try:
+            running = _start(pool, calls, road, options, bell)
+            for outcomes, lanes in _collect(running, pace, bell):
+                retry_busy(partial(settle, outcomes, lane_ids=lanes, token=token, now=clock()))
+                _count(result, outcomes)
+        finally:
+            pace.close()
+    result.cause = road.breaker.cause
+
+
+Running = dict[Future[list[Outcome]], list[int]]
+
+
+def _start(
+    pool: ThreadPoolExecutor, calls: list[EventCall], road: Road, options: SenderOptions, bell: threading.Event
+) -> Running:
+    """Give the lanes to the threads. A request holds no more events than a second's budget."""
+    size = min(road.port.batch, max(1, int(options.per_second)))
+    running: Running = {}
+    for bundle in bundle_lanes(group_by_lane(calls), size=road.port.batch):
+        lane_calls = [call for lane in bundle.values() for call in lane]
+        future = pool.submit(send_lane, lane_calls, road=road, size=size)
+        future.add_done_callback(lambda _: bell.set())
+        running[future] = list(bundle)
+    return running
+
+
+def _collect(
+    running: Running, pace: Pace, bell: threading.Event
+) -> Iterator[tuple[list[Outcome], list[int]]]:
+    """What came of finished lanes, as it comes; reserves the threads' share of the budget meanwhile.
+
+    Lanes that end within a moment are settled together: fewer transactions, none of them long.
+    """
+    settle_at = time.monotonic() + SETTLE_SECONDS
+    while running:
+        bell.wait(SETTLE_SECONDS)
+        bell.clear()
+        pace.refill()
+        done = [future for future in running if future.done()]
+        if done and (len(done) == len(running) or time.monotonic() >= settle_at):
             lanes = [lane_id for future in done for lane_id in running.pop(future)]
-            retry_busy(partial(settle, outcomes, lane_ids=lanes, token=token, now=clock()))
-            _count(result, outcomes)
-    result.cause = breaker.cause
+            yield [outcome for future in done for outcome in future.result()], lanes
+            settle_at = time.monotonic() + SETTLE_SECONDS
 
 
 def _count(result: SendResult, outcomes: list[Outcome]) -> None:
