@@ -191,7 +191,7 @@ class Environment(BaseModel):
         "v1", description="`v1`: each meter event is a request. `v2`: the stream, up to 100 in a request."
     )
     METER_EVENTS_PER_SECOND: Decimal = Field(
-        Decimal(1000), gt=0, description="Rate limit of meter events sent to Stripe."
+        Decimal(1000), gt=0, description="Rate limit of meter events, of all senders together."
     )
     USAGE_GRACE_MINUTES: int = Field(
         60, ge=0, description="Minutes after a day's end until its usage is rolled up."

@@ -70,7 +70,7 @@ def process_row(row: InboxEvent, *, now: datetime) -> str:
     started = perf_counter()
     try:
         if claim.row.attempts > MAX_ATTEMPTS:
-            raise WorkerLost(f"the worker died while it processed this event, {MAX_ATTEMPTS} times")
+            raise WorkerLost("the worker died while it processed this event, again at the last attempt")
         outcome = _work(claim, now=now)
     except Exception as error:  # noqa: BLE001 - a receiver may raise anything; the row is where it is answered for
         outcome = _put_off(claim, error, now=now)

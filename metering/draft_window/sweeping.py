@@ -15,7 +15,13 @@ from metering.draft_window.completeness import list_reasons
 from metering.draft_window.models import DraftHold
 from metering.draft_window.services import HoldPolicy, keep_reasons
 from metering.draft_window.states import HoldState
-from metering.draft_window.working import CLAIM_EXPIRES_AFTER, choose_cause, is_overdue, may_be_over, work_hold
+from metering.draft_window.working import (
+    CLAIM_EXPIRES_AFTER,
+    choose_cause,
+    is_overdue,
+    may_be_over,
+    work_hold,
+)
 
 
 def sweep_holds(*, policy: HoldPolicy, clock: Callable[[], datetime]) -> dict[str, int]:

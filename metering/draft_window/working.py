@@ -152,7 +152,7 @@ def _release(hold: DraftHold, cause: ReleaseCause | None, *, local_now: datetime
     elif invoice.auto_advance:
         _settle_release(hold, ended, told, now)
     elif cause is None:
-        _settle(hold, HoldState.HELD)
+        _settle(hold, HoldState.HELD, called_at=None, release_cause="")
     elif local_now < invoice.created_at + GRACE:
         if _note_call(hold, now, release_cause=cause):
             gateway.set_auto_advance(hold.stripe_invoice_id, True)

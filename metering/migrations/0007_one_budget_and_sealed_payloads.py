@@ -4,43 +4,59 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0002_add_locale_format_and_tax_id'),
-        ('metering', '0006_samples'),
+        ("accounts", "0002_add_locale_format_and_tax_id"),
+        ("metering", "0006_samples"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='SendingBudget',
+            name="SendingBudget",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=40, unique=True)),
-                ('spent_until', models.DateTimeField(help_text="In the database's time.")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=40, unique=True)),
+                ("spent_until", models.DateTimeField(help_text="In the database's time.")),
             ],
         ),
         migrations.AddField(
-            model_name='meterevent',
-            name='sealed_at',
+            model_name="meterevent",
+            name="sealed_at",
             field=models.DateTimeField(blank=True, editable=False, null=True),
         ),
         migrations.AddField(
-            model_name='meterevent',
-            name='sealed_identifier',
+            model_name="meterevent",
+            name="sealed_identifier",
             field=models.CharField(blank=True, editable=False, max_length=100, null=True),
         ),
         migrations.AddField(
-            model_name='meterevent',
-            name='sealed_lane',
+            model_name="meterevent",
+            name="sealed_lane",
             field=models.BigIntegerField(blank=True, editable=False, null=True),
         ),
         migrations.AddField(
-            model_name='meterevent',
-            name='sealed_value',
+            model_name="meterevent",
+            name="sealed_value",
             field=models.BigIntegerField(blank=True, editable=False, null=True),
         ),
         migrations.AddConstraint(
-            model_name='meterevent',
-            constraint=models.CheckConstraint(condition=models.Q(('sealed_identifier__isnull', True), models.Q(('sealed_at', models.F('at')), ('sealed_identifier', models.F('identifier')), ('sealed_lane', models.F('lane')), ('sealed_value', models.F('value'))), _connector='OR'), name='meter_event_payload_is_sealed'),
+            model_name="meterevent",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("sealed_identifier__isnull", True),
+                    models.Q(
+                        ("sealed_at", models.F("at")),
+                        ("sealed_identifier", models.F("identifier")),
+                        ("sealed_lane", models.F("lane")),
+                        ("sealed_value", models.F("value")),
+                    ),
+                    _connector="OR",
+                ),
+                name="meter_event_payload_is_sealed",
+            ),
         ),
     ]

@@ -132,6 +132,22 @@ def test_a_mail_service_cannot_prove_it_so_a_person_decides(mail, settings):
     assert "worker died while sending" in Alert.objects.get(name="mail_failed").detail
 
 
+def test_a_slow_worker_that_was_taken_for_dead_ends_the_doubt(mail, settings, monkeypatch):
+    """It sent the mail in the end, and nobody else can know: its answer is not thrown away."""
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+
+    def send_slowly(message):
+        resolve_stale_mails(now=NOW + timedelta(minutes=11))
+        assert InvoiceMail.objects.get().state == MailState.UNKNOWN
+        return SendResult(Outcome.SENT, service_message_id="<1@example.com>")
+
+    monkeypatch.setattr("invoices.services.mails.send_message", send_slowly)
+    assert deliver_mail(mail_id=mail.pk, now=NOW)
+    mail.refresh_from_db()
+    assert (mail.state, mail.service_message_id) == (MailState.SENT, "<1@example.com>")
+    assert not Alert.objects.filter(name="mail_failed", status="open").exists()
+
+
 def test_a_resend_has_a_reason_an_author_and_its_own_addresses(mail, read_mails):
     with pytest.raises(InvalidInput):
         resend_document(document_id=mail.document_id, to=["x@example.com"], reason="", actor="ops", now=NOW)

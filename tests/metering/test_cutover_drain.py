@@ -67,6 +67,13 @@ def add_pull(state: str, day: date = date(2026, 10, 5)) -> None:
     UsagePull.objects.create(source="csv", day=day, state=state, detail="x", **claim, **read)
 
 
+def test_a_day_whose_puller_died_waits_for_a_person_and_not_for_ever():
+    add_pull("pulling")
+    assert (look().pulls, look().stuck_pulls) == (1, 0)
+    later = look(now=NOW + timedelta(minutes=15))
+    assert (later.pulls, later.stuck_pulls, later.is_drained) == (0, 1, False)
+
+
 def test_nothing_at_all_is_drained():
     assert look().is_drained
 

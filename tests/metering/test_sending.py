@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
+from django.db import IntegrityError, transaction
 
 from billing_worker import gateway
 from billing_worker.accounts.models import BillingLease
@@ -335,6 +337,25 @@ def test_a_sender_that_wakes_after_its_lease_settles_nothing(account, stripe):
     assert states() == {"5001:2026-10-05:ST": "sent"}
 
 
+def test_a_look_that_took_longer_than_the_lease_proves_nothing(account, stripe):
+    """While it took, another sender had the lane: what the look says is older than what that one did."""
+    event = MeterEventFactory.create(
+        account=account, state=EventState.UNRESOLVED, attempts=1, uncertain_at=NOW
+    )
+    read = stripe.get_total
+
+    def read_slowly(**window):
+        total = read(**window)
+        SendingLane.objects.update(lease_token="another")
+        return total
+
+    stripe.get_total = read_slowly
+    send_batch(port=stripe, seam=LIVE, options=OPTIONS, clock=Clock())
+
+    assert states() == {event.identifier: "unresolved"}
+    assert SendingLane.objects.get().lease_token == "another"
+
+
 def test_a_stripe_that_is_down_is_not_hammered(account, stripe):
     for number in range(5002, 5042):
         other = CustomerAccountFactory.create(id=number)
@@ -352,7 +373,6 @@ def test_a_stripe_that_is_down_is_not_hammered(account, stripe):
 
 def test_no_more_than_the_limit_is_sent_in_a_second(account, stripe):
     import time
-    from decimal import Decimal
 
     for day in range(1, 22):
         MeterEventFactory.create(account=account, bucket=f"2026-10-{day:02}")
@@ -361,3 +381,61 @@ def test_no_more_than_the_limit_is_sent_in_a_second(account, stripe):
 
     # 21 calls start at 0, 10, ... 200 ms.
     assert time.monotonic() - started >= 0.2
+
+
+def test_what_was_attempted_can_never_change(account, stripe):
+    """The database refuses it, whoever tries: Stripe was told, or may have been told, exactly this."""
+    attempted = MeterEventFactory.create(account=account)
+    waiting = MeterEventFactory.create(account=account, bucket="2026-10-06")
+    other = MeterEventFactory.create(account=account, meter="RM", bucket="2026-10-06")
+    claim_events(now=NOW, limit=1, token="t", lease=timedelta(minutes=2))
+    row = MeterEvent.objects.filter(pk=attempted.pk)
+    for change in (
+        {"value": 101},
+        {"identifier": "5001:2026-10-05:ST:9"},
+        {"at": NOW},
+        {"lane": other.lane},
+    ):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            row.update(**change)
+    row.update(state=EventState.PENDING, claim_token="", claimed_at=None)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        row.update(value=101)
+    assert MeterEvent.objects.filter(pk=waiting.pk).update(value=7) == 1, "not attempted yet"
+
+
+def test_an_event_of_unknown_outcome_never_expires_into_a_true_up(account, stripe):
+    """It may have been counted: only its age at Stripe keeps it from being repeated, and a person looks."""
+    BillingLeaseFactory.create(account=account, period="2026-09")
+    doubtful = MeterEventFactory.create(
+        account=account,
+        bucket="2026-09-28",
+        period="2026-09",
+        attempts=1,
+        uncertain_at=NOW - timedelta(hours=1),
+    )
+    stripe.faults[doubtful.identifier] = [rejected("timestamp_too_far_in_past")] * 20
+    clock = Clock()
+
+    for hours in (0, 1, 1, 24):
+        clock.sleep(hours * 3600)
+        assert send_batch(port=stripe, seam=LIVE, options=OPTIONS, clock=clock).expired == 0
+    assert stripe.calls == [doubtful.identifier] * 2
+
+    assert states() == {doubtful.identifier: "unresolved"}
+    assert Alert.objects.get().name == "meter_event_unknown"
+
+
+def test_no_call_is_started_behind_the_lease_however_long_its_turn_takes(account, stripe):
+    """A budget that others have spent for an hour: the events go back, and the lane is free again."""
+    from metering.services.sending.budget import SharedBudget
+
+    MeterEventFactory.create(account=account)
+    SharedBudget(Decimal(1))(50)
+    options = SenderOptions(per_second=Decimal(1), lease=timedelta(seconds=2), threads=1)
+
+    result = send_batch(port=stripe, seam=LIVE, options=options, clock=Clock())
+
+    assert (result.reported, stripe.calls) == (0, [])
+    assert states() == {"5001:2026-10-05:ST": "pending"}
+    assert not SendingLane.objects.filter(leased_until__isnull=False).exists()

@@ -176,6 +176,18 @@ def test_a_killed_workers_event_is_taken_over_by_the_sweep(deliver, work, seen) 
     assert len(seen) == 1
 
 
+def test_an_event_that_every_worker_dies_of_is_given_up_with_an_alert(deliver, work, seen) -> None:
+    with time_machine.travel("2026-11-01T02:00:00Z", tick=False) as clock:
+        deliver(make_event("invoice.finalized", make_invoice()))
+        pk = InboxEvent.objects.get(type="invoice.finalized").pk
+        for _ in range(MAX_ATTEMPTS):
+            assert claim_event(inbox_id=pk, now=timezone.now()) is not None
+            clock.shift(CLAIM_TIMEOUT + timedelta(seconds=1))
+        assert work() == {"failed": 1}
+    assert seen == []
+    assert "the worker died" in Alert.objects.get(name="webhook_event_failed").detail
+
+
 def test_a_worker_taken_for_dead_has_no_effects(deliver, seen, monkeypatch) -> None:
     """It wakes up after another has claimed its event: its transaction must not stand."""
     deliver(make_event("invoice.finalized", make_invoice()))

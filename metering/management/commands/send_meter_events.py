@@ -37,7 +37,9 @@ class Command(BillingCommand):
             help="How long a dead sender keeps its lanes (default 120, more where STRIPE_TIMEOUT_SECONDS is great).",
         )
 
-    def handle(self, *, until_drained: bool, patience: int, lease_seconds: int | None, **options: Any) -> None:
+    def handle(
+        self, *, until_drained: bool, patience: int, lease_seconds: int | None, **options: Any
+    ) -> None:
         seam = get_seam()
         align_with_seam(seam=seam)
         total = SendResult()

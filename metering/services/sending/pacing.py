@@ -52,7 +52,9 @@ class Pace:
     `ring` is called, in a waiting thread, when slots are needed.
     """
 
-    def __init__(self, per_second: Decimal, reserve: Reserve, ring: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, per_second: Decimal, reserve: Reserve, ring: Callable[[], None] = lambda: None
+    ) -> None:
         self._interval = compute_interval(per_second)
         self._most = max(1, min(_SLICE_SLOTS, int(_SLICE_SECONDS / self._interval)))
         self._reserve = reserve

@@ -133,7 +133,9 @@ def _group_windows(ids: Sequence[int]) -> list[Window]:
     return windows
 
 
-def _resolve_window(window: Window, port: MeterPort, token: str, now: datetime, result: ResolveResult) -> None:
+def _resolve_window(
+    window: Window, port: MeterPort, token: str, now: datetime, result: ResolveResult
+) -> None:
     try:
         total = port.get_total(
             event_name=window.lane.event_name,

@@ -56,7 +56,8 @@ class SenderOptions:
     """How a sender works.
 
     `per_second` is the limit of all senders together. `lease` is how long a lane stays taken if its sender dies; no
-    call is started in its last `call_timeout` plus fifteen seconds (for connecting and settling). `patience` is how long a drain waits for back-offs before it leaves the rest to the next run.
+    call is started in its last `call_timeout` plus fifteen seconds (for connecting and settling). `patience` is how
+    long a drain waits for back-offs before it leaves the rest to the next run.
     """
 
     per_second: Decimal = Decimal(1000)
@@ -210,7 +211,11 @@ Running = dict[Future[list[Outcome]], list[int]]
 
 
 def _start(
-    pool: ThreadPoolExecutor, calls: list[EventCall], road: Road, options: SenderOptions, bell: threading.Event
+    pool: ThreadPoolExecutor,
+    calls: list[EventCall],
+    road: Road,
+    options: SenderOptions,
+    bell: threading.Event,
 ) -> Running:
     """Give the lanes to the threads. A request holds no more events than a second's budget."""
     size = min(road.port.batch, max(1, int(options.per_second)))
