@@ -241,6 +241,11 @@ class Environment(BaseModel):
         None, description="Incoming webhook that receives alerts. Empty: log only."
     )
     BRAND_NAME: str = Field("Lumenade Media, Inc.", description="The seller's name on invoices and mails.")
+    INVOICE_RECEIPTS: bool = Field(
+        True,
+        description="Whether a payment of an invoice is answered with a receipt by mail. Stripe can mail receipts too: "
+        "leave one of them on.",
+    )
     INVOICE_TEMPLATE_VERSION: str = Field(
         "2",
         pattern="^[a-z0-9-]{1,16}$",

@@ -8,6 +8,7 @@ from billing_worker.webhooks.models import InboxEvent
 from billing_worker.webhooks.states import InboxState
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.selectors import select_undocumented
+from invoices.services.payments import select_unread_payments
 from invoices.states import DocumentState, MailState
 from metering.models import MeterEvent
 from metering.states import OPEN_STATES
@@ -20,6 +21,7 @@ class OpenWork:
     events: int
     failed_events: int
     meter_events: int
+    payments: int
     undocumented: int
     documents: int
     stuck_documents: int
@@ -28,7 +30,9 @@ class OpenWork:
 
     @property
     def is_settled(self) -> bool:
-        return not (self.events or self.meter_events or self.undocumented or self.documents or self.mails)
+        return not any(
+            (self.events, self.meter_events, self.payments, self.undocumented, self.documents, self.mails)
+        )
 
     @property
     def is_stuck(self) -> bool:
@@ -36,7 +40,10 @@ class OpenWork:
 
     def __str__(self) -> str:
         documents = self.undocumented + self.documents
-        moving = f"{self.events} webhooks, {self.meter_events} meter events, {documents} documents, {self.mails} mails"
+        moving = (
+            f"{self.events} webhooks, {self.meter_events} meter events, {self.payments} payments, "
+            f"{documents} documents, {self.mails} mails"
+        )
         stuck = f"{self.failed_events} webhooks, {self.stuck_documents} documents, {self.stuck_mails} mails"
         return f"{moving} on their way; stuck: {stuck}"
 
@@ -48,6 +55,7 @@ def count_open_work() -> OpenWork:
         events=InboxEvent.objects.filter(state__in=[InboxState.RECEIVED, InboxState.PROCESSING]).count(),
         failed_events=InboxEvent.objects.filter(state=InboxState.FAILED).count(),
         meter_events=MeterEvent.objects.filter(state__in=OPEN_STATES).count(),
+        payments=select_unread_payments().count(),
         undocumented=select_undocumented(("open", "paid")).count(),
         documents=documents.filter(state__in=[DocumentState.PENDING, DocumentState.RENDERING]).count(),
         stuck_documents=documents.filter(state__in=[DocumentState.BLOCKED, DocumentState.FAILED]).count(),

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
@@ -20,7 +20,9 @@ from unfold.decorators import display
 from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from billing_worker.core.money import format_minor
+from invoices.filters import DeliveryFilter
 from invoices.models import InvoiceDocument, InvoiceMail, ManagedCharge, PaymentAttempt
+from invoices.selectors import annotate_mail_state
 from invoices.services.documents import request_revision
 from invoices.services.downloads import open_download
 from invoices.services.mails import list_other_contacts, resend_document, settle_mail, split_addresses
@@ -72,7 +74,7 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
     list_display: ClassVar = [
         "number", "account", "period", "show_total", "show_status", "revision", "show_state", "show_mail", "created_at",
     ]  # fmt: skip
-    list_filter: ClassVar = ["state", "mails__state", "period", "currency", "kind", "locale"]
+    list_filter: ClassVar = ["state", DeliveryFilter, "period", "currency", "kind", "locale"]
     search_fields: ClassVar = ["number", "invoice__stripe_invoice_id", "account__name", "=account__id"]
     date_hierarchy = "created_at"
     list_select_related: ClassVar = ["account", "invoice"]
@@ -87,9 +89,8 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
         cls.list_filter = own
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[InvoiceDocument]:
-        newest = InvoiceMail.objects.filter(document=OuterRef("pk")).order_by("-sequence")
         queryset: QuerySet[InvoiceDocument] = super().get_queryset(request)
-        return queryset.annotate(mail_state=Subquery(newest.values("state")[:1]))
+        return annotate_mail_state(queryset)
 
     @display(description="Total", ordering="total_minor")
     def show_total(self, document: InvoiceDocument) -> str:
@@ -144,7 +145,8 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
                 "stripe_url": _make_stripe_url(document),
                 "attempts": _tell_attempts(document),
                 "superseded_by": _find_successor(document),
-                "revisions": document.invoice.documents.order_by("revision"),
+                "revisions": _select_revisions(document).order_by("revision"),
+                "others": _select_others(document),
                 "open_mails": document.mails.filter(state__in=[MailState.UNKNOWN, MailState.FAILED]),
                 "lost_mails": _find_lost_mails(document),
                 "can_revise": request.user.has_perm("invoices.rerender_invoicedocument"),
@@ -177,7 +179,11 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
 
         def act() -> InvoiceDocument:
             return request_revision(
-                invoice_id=document.invoice_id, reason=reason, actor=_name(request), now=timezone.now()
+                invoice_id=document.invoice_id,
+                subject=document.subject,
+                reason=reason,
+                actor=_name(request),
+                now=timezone.now(),
             )
 
         if not reason:
@@ -307,10 +313,21 @@ def _tell_attempts(document: InvoiceDocument) -> list[tuple[PaymentAttempt, str]
 
 def _find_successor(document: InvoiceDocument) -> InvoiceDocument | None:
     """The newest stored revision, if it is a later one."""
-    later = InvoiceDocument.objects.filter(
-        invoice=document.invoice_id, kind=document.kind, revision__gt=document.revision
-    )
+    later = _select_revisions(document).filter(revision__gt=document.revision)
     return later.filter(state=DocumentState.STORED).order_by("-revision").first()
+
+
+def _select_revisions(document: InvoiceDocument) -> QuerySet[InvoiceDocument]:
+    """All revisions about the same thing: the invoice, or one payment or credit note of it."""
+    return InvoiceDocument.objects.filter(
+        invoice=document.invoice_id, kind=document.kind, subject=document.subject
+    )
+
+
+def _select_others(document: InvoiceDocument) -> QuerySet[InvoiceDocument]:
+    """What else was made about the invoice: of each other subject the first revision, oldest first."""
+    others = InvoiceDocument.objects.filter(invoice=document.invoice_id, revision=1)
+    return others.exclude(kind=document.kind, subject=document.subject).order_by("created_at", "pk")
 
 
 def _find_lost_mails(document: InvoiceDocument) -> list[tuple[InvoiceMail, list[str]]]:

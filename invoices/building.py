@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from babel import Locale
 
@@ -42,25 +42,18 @@ def build_content(invoice: StripeInvoice) -> InvoiceContent:
     account = invoice.account
     if not invoice.lines_complete or not invoice.number or account is None:
         raise InvoiceIncomplete(f"{invoice.stripe_invoice_id} is not complete here yet")
-    locale = choose_locale(account.address_country, account.locale)
     lines = list(invoice.lines.select_related("account").order_by("position"))
     plans = _find_plan_names(lines)
     return InvoiceContent(
+        **build_frame(account, invoice),
         document_kind="invoice",
-        stripe_invoice_id=invoice.stripe_invoice_id,
         number=invoice.number,
         status=invoice.status,
         currency=invoice.currency,
-        account_id=account.pk,
-        seller=_build_seller(),
-        buyer=_build_buyer(account, invoice, locale),
         issued_at=invoice.finalized_at or invoice.created_at,
         due_at=invoice.due_at,
         paid_at=invoice.paid_at,
         voided_at=invoice.voided_at,
-        period_start=invoice.period_start,
-        period_end=invoice.period_end,
-        collection_method=invoice.collection_method,
         subtotal_minor=invoice.subtotal_minor,
         total_discount_minor=invoice.total_discount_minor,
         total_tax_minor=invoice.total_tax_minor,
@@ -70,13 +63,27 @@ def build_content(invoice: StripeInvoice) -> InvoiceContent:
         amount_paid_minor=invoice.amount_paid_minor,
         amount_remaining_minor=invoice.amount_remaining_minor,
         hosted_invoice_url=_keep_link(invoice.hosted_invoice_url),
-        locale=locale,
-        page_size=choose_page_size(account.address_country),
         lines=tuple(_build_line(line, plans) for line in lines),
-        tax_exempt=invoice.customer_tax_exempt,
-        bank=get_brand().bank,
-        invoice_format=cast("InvoiceFormat", account.invoice_format),
     )
+
+
+def build_frame(account: Account, invoice: StripeInvoice) -> dict[str, Any]:
+    """What every document about an invoice shares: who writes to whom, in which language, on which paper."""
+    locale = choose_locale(account.address_country, account.locale)
+    return {
+        "stripe_invoice_id": invoice.stripe_invoice_id,
+        "account_id": account.pk,
+        "seller": _build_seller(),
+        "buyer": _build_buyer(account, invoice, locale),
+        "period_start": invoice.period_start,
+        "period_end": invoice.period_end,
+        "collection_method": invoice.collection_method,
+        "locale": locale,
+        "page_size": choose_page_size(account.address_country),
+        "tax_exempt": invoice.customer_tax_exempt,
+        "bank": get_brand().bank,
+        "invoice_format": cast("InvoiceFormat", account.invoice_format),
+    }
 
 
 def _build_line(line: StripeInvoiceLine, plans: Mapping[int, str]) -> ContentLine:

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from billing_worker.core.money import format_minor
 from invoices.content import InvoiceContent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mismatch:
-    """One sum that does not come out. `message` shows the arithmetic to a person."""
-
-    rule: str
-    expected_minor: int
-    actual_minor: int
-    message: str
+from invoices.papers import receipt
+from invoices.papers.base import Mismatch
 
 
 def find_mismatches(content: InvoiceContent) -> list[Mismatch]:
@@ -24,6 +14,9 @@ def find_mismatches(content: InvoiceContent) -> list[Mismatch]:
     lines = subtotal; lines + tax - discounts = total; paid + remaining = due (a void invoice has nothing remaining).
     Taxes are exclusive of the lines' amounts, as on every price of this catalog.
     """
+    if content.document_kind == "receipt":
+        compared = [_compare(content, *sums) for sums in receipt.list_sums(content)]
+        return [mismatch for mismatch in compared if mismatch is not None]
     lines = sum(line.amount_minor for line in content.lines)
     total = lines + content.total_tax_minor - content.total_discount_minor
     open_or_paid = content.amount_paid_minor + content.amount_remaining_minor

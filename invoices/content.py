@@ -109,6 +109,25 @@ class ContentLine(_Frozen):
     taxes: tuple[LineTax, ...] = ()
 
 
+class Payment(_Frozen):
+    """What a receipt is for: one payment towards one invoice.
+
+    `number` of the document is the receipt's own. `paid_before_minor` is what earlier payments of the invoice came to.
+    """
+
+    stripe_payment_id: str
+    invoice_number: str
+    invoice_issued_at: datetime
+    invoice_total_minor: int
+    amount_minor: int
+    paid_before_minor: int
+    paid_at: datetime
+    #: Stripe's kind of method (`card`, `sepa_debit`), and the card's brand; empty where it does not tell them.
+    method: str = ""
+    brand: str = ""
+    last4: str = ""
+
+
 class InvoiceContent(_Frozen):
     """A whole document. `amount_due_minor` is what Stripe asked for, `amount_remaining_minor` what is still open.
 
@@ -146,11 +165,22 @@ class InvoiceContent(_Frozen):
     tax_exempt: str = "none"
     bank: BankAccount | None = None
     invoice_format: InvoiceFormat = "pdf"
+    payment: Payment | None = None
+
+    @property
+    def subject(self) -> str:
+        """What the document is about, as Stripe names it: a receipt's payment. Empty: the invoice itself."""
+        return self.payment.stripe_payment_id if self.payment else ""
+
+
+#: Left out where a document has none of it: what was printed before these came keeps its hash.
+_LEFT_OUT: Final = ("payment",)
 
 
 def dump_content(content: InvoiceContent) -> dict[str, object]:
     """JSON-ready; decimals as strings, so that no float ever carries a rate."""
-    return content.model_dump(mode="json")
+    data = content.model_dump(mode="json")
+    return {name: value for name, value in data.items() if value or name not in _LEFT_OUT}
 
 
 def load_content(data: dict[str, object]) -> InvoiceContent:

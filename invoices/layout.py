@@ -5,7 +5,7 @@ The template decides nothing: what is shown, in which order and in which words i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -13,19 +13,14 @@ from typing import Final
 from invoices.content import InvoiceContent, Party
 from invoices.formatting import Formatter, get_formatter
 from invoices.locales import get_language, get_texts
+from invoices.papers import receipt
+from invoices.papers.base import Paper, Sum
 from invoices.rendering.fonts import make_printable
 from invoices.sections import Section, build_sections
 from invoices.taxes import Category, group_taxes
 
 #: What is printed of a category without tax, because the customer's own books depend on it.
 TAX_NOTES: Final[Mapping[Category, str]] = {"AE": "reverse_charge_note", "E": "tax_exempt_note"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sum:
-    label: str
-    amount: str
-    is_strong: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +51,36 @@ def build_page(content: InvoiceContent) -> Page:
     """Lay a checked document out in its locale. Pure: the same content gives the same page."""
     formatter = get_formatter(content.locale)
     texts = get_texts(get_language(content.locale))
-    stamp, stamp_class = _build_stamp(content, texts)
-    label, headline = _build_headline(content, formatter, texts)
+    paper = _PAPERS[content.document_kind](content, formatter, texts)
     return Page(
         language=get_language(content.locale),
-        texts=texts,
+        texts=paper.texts,
         title=texts[content.document_kind],
         number=make_printable(content.number),
-        running_title=texts["continued"].format(number=make_printable(content.number)),
-        facts=_build_facts(content, formatter, texts),
+        running_title=paper.running_title,
+        facts=paper.facts,
         seller=_print_party(content.seller),
         buyer=_print_party(content.buyer),
+        headline=paper.headline,
+        headline_label=paper.headline_label,
+        headline_note=paper.headline_note,
+        stamp=paper.stamp,
+        stamp_class=paper.stamp_class,
+        pay_url=paper.pay_url,
+        sections=paper.sections,
+        sums=paper.sums,
+        show_remittance=paper.show_remittance,
+        created=content.issued_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+
+
+def _lay_out_invoice(content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]) -> Paper:
+    stamp, stamp_class = _build_stamp(content, texts)
+    label, headline = _build_headline(content, formatter, texts)
+    return Paper(
+        texts=texts,
+        running_title=texts["continued"].format(number=make_printable(content.number)),
+        facts=_build_facts(content, formatter, texts),
         headline=headline,
         headline_label=label,
         headline_note=_build_note(content, formatter, texts),
@@ -76,8 +90,13 @@ def build_page(content: InvoiceContent) -> Page:
         sections=build_sections(content, formatter, texts),
         sums=_build_sums(content, formatter, texts),
         show_remittance=is_payable(content) and content.collection_method == "send_invoice",
-        created=content.issued_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
+
+
+_PAPERS: Final[Mapping[str, Callable[[InvoiceContent, Formatter, Mapping[str, str]], Paper]]] = {
+    "invoice": _lay_out_invoice,
+    "receipt": receipt.lay_out,
+}
 
 
 def is_payable(content: InvoiceContent) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import formataddr
 from typing import Any, Final
@@ -13,10 +14,12 @@ from django.template.loader import get_template
 
 from invoices.brand import get_brand
 from invoices.content import InvoiceContent
-from invoices.formatting import get_formatter
+from invoices.formatting import Formatter, get_formatter
 from invoices.layout import is_payable
 from invoices.locales import get_language, get_texts
 from invoices.models import InvoiceMail
+from invoices.papers import receipt
+from invoices.papers.base import MailWords
 
 _NOT_IN_FILE_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
 MAX_SUBJECT: Final = 200
@@ -43,6 +46,23 @@ def build_texts(content: InvoiceContent) -> MailTexts:
     """The words of the mail for a document. Pure."""
     texts = get_texts(get_language(content.locale))
     formatter = get_formatter(content.locale)
+    words = _WORDS[content.document_kind](content, formatter, texts)
+    return MailTexts(
+        language=get_language(content.locale),
+        subject=words.subject[:MAX_SUBJECT],
+        greeting=texts["mail_greeting"].format(name=content.buyer.name),
+        intro=words.intro,
+        amount_note=words.amount_note,
+        facts=words.facts,
+        pay_url=words.pay_url,
+        pay_label=texts["mail_pay"],
+        closing=texts["mail_closing"],
+        footer=texts["mail_footer"].format(account=content.account_id, email=content.seller.email),
+        brand=content.seller.name,
+    )
+
+
+def _write_invoice_mail(content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]) -> MailWords:
     total = formatter.money(content.total_minor, content.currency)
     issued = formatter.date(content.issued_at)
     subject = texts[
@@ -59,19 +79,19 @@ def build_texts(content: InvoiceContent) -> MailTexts:
         facts.insert(3, (texts["amount_due"], remaining))
         if content.due_at:
             facts.insert(4, (texts["due_date"], formatter.date(content.due_at)))
-    return MailTexts(
-        language=get_language(content.locale),
-        subject=subject.format(number=content.number, brand=content.seller.name, amount=total)[:MAX_SUBJECT],
-        greeting=texts["mail_greeting"].format(name=content.buyer.name),
+    return MailWords(
+        subject=subject.format(number=content.number, brand=content.seller.name, amount=total),
         intro=texts["mail_intro"].format(number=content.number, date=issued),
         amount_note=_build_amount_note(content),
         facts=tuple(facts),
         pay_url=content.hosted_invoice_url if is_payable(content) else "",
-        pay_label=texts["mail_pay"],
-        closing=texts["mail_closing"],
-        footer=texts["mail_footer"].format(account=content.account_id, email=content.seller.email),
-        brand=content.seller.name,
     )
+
+
+_WORDS: Final[Mapping[str, Callable[[InvoiceContent, Formatter, Mapping[str, str]], MailWords]]] = {
+    "invoice": _write_invoice_mail,
+    "receipt": receipt.write_mail,
+}
 
 
 def _build_amount_note(content: InvoiceContent) -> str:
@@ -108,7 +128,7 @@ def build_message(mail: InvoiceMail, content: InvoiceContent, pdf: bytes) -> Ema
     message.attach(make_file_name(content.number), pdf, "application/pdf")
     for name, value in (
         ("metadata", {"document": str(mail.document.uuid), "mail": str(mail.pk)}),
-        ("tags", ["invoice"]),
+        ("tags", [content.document_kind]),
         ("track_opens", False),
         ("track_clicks", False),
     ):

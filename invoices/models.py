@@ -24,7 +24,14 @@ class InvoiceDocument(models.Model):
     )
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="invoice_documents")
     kind = models.CharField(max_length=12, choices=DocumentKind.choices, default=DocumentKind.INVOICE)
-    revision = models.PositiveIntegerField(help_text="1 is the first; counted per invoice and kind.")
+    subject = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What it is about, as Stripe names it: a credit note, a payment. Empty: the invoice itself.",
+    )
+    revision = models.PositiveIntegerField(help_text="1 is the first; counted per subject.")
     reason = models.CharField(
         max_length=200, help_text="Why this revision was made: an event or a person's words."
     )
@@ -62,10 +69,17 @@ class InvoiceDocument(models.Model):
         ordering: ClassVar = ["-created_at", "-pk"]
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["invoice", "kind", "content_hash", "template_version"],
-                name="document_once_per_content_and_template",
+                fields=["invoice", "kind", "subject", "content_hash", "template_version"],
+                name="document_once_per_subject_content_and_template",
             ),
-            models.UniqueConstraint(fields=["invoice", "kind", "revision"], name="document_revision_once"),
+            models.UniqueConstraint(
+                fields=["invoice", "kind", "subject", "revision"], name="document_subject_revision_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(kind=DocumentKind.INVOICE, subject="")
+                | ~Q(kind=DocumentKind.INVOICE) & ~Q(subject=""),
+                name="document_subject_unless_invoice",
+            ),
             models.CheckConstraint(
                 condition=Q(state=DocumentState.STORED, stored_at__isnull=False)
                 & ~Q(pdf_sha256="") & ~Q(storage_name="")
@@ -120,6 +134,14 @@ class InvoiceMail(models.Model):
         null=True, blank=True, help_text="When the mail service said how it ended."
     )
     service_message_id = models.CharField(max_length=200, blank=True, help_text="The mail service's own id.")
+    first_of = models.CharField(
+        max_length=120,
+        unique=True,
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Of an automatic mail, what it tells of: nothing is told twice. Empty: a person's.",
+    )
 
     class Meta:
         ordering: ClassVar = ["-queued_at", "-pk"]
@@ -164,9 +186,33 @@ class PaymentReading(models.Model):
     invoice = models.OneToOneField(StripeInvoice, on_delete=models.CASCADE, related_name="payment_reading")
     wanted_at = models.DateTimeField(help_text="When an event last said that there is something new.")
     read_at = models.DateTimeField(null=True, blank=True)
+    wants_receipts = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="It was paid while receipts were on: each payment gets one.",
+    )
 
     def __str__(self) -> str:
         return f"{self.invoice_id}"
+
+
+class InvoicePayment(models.Model):
+    """Money that Stripe collected for an invoice, with the method of the charge that succeeded."""
+
+    invoice = models.ForeignKey(StripeInvoice, on_delete=models.CASCADE, related_name="payments")
+    stripe_payment_id = models.CharField(max_length=64, unique=True)
+    amount_minor = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    paid_at = models.DateTimeField(help_text="In Stripe's time.")
+    method = models.CharField(max_length=32, blank=True)
+    brand = models.CharField(max_length=32, blank=True)
+    last4 = models.CharField(max_length=8, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["paid_at", "stripe_payment_id"]
+
+    def __str__(self) -> str:
+        return self.stripe_payment_id
 
 
 class PaymentAttempt(models.Model):

@@ -13,6 +13,7 @@ from billing_worker.webhooks.registry import StripeEvent, receives
 from invoices.models import InvoiceEvent
 from invoices.services.documents import ensure_document, stamp_void
 from invoices.services.payments import want_payments
+from invoices.services.receipts import wants_receipts
 from invoices.services.timeline import record_event
 
 
@@ -37,7 +38,12 @@ def on_invoice_changed(event: StripeEvent) -> None:
     make = stamp_void if event.type == "invoice.voided" else ensure_document
     make(invoice_id=invoice.pk, reason=event.type, now=event.now)
     if entry is not None and event.type in ("invoice.payment_failed", "invoice.paid"):
-        want_payments(invoice=invoice, now=event.now, is_first=event.type == "invoice.payment_failed")
+        want_payments(
+            invoice=invoice,
+            now=event.now,
+            is_first=event.type == "invoice.payment_failed",
+            for_receipts=event.type == "invoice.paid" and wants_receipts(invoice),
+        )
     if entry is not None and event.type == "invoice.payment_failed":
         _alert_payment(event, invoice, detail)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from billing_worker.mirror.models import StripeInvoice, StripeInvoiceLine, StripeSubscription
 from invoices.models import InvoiceDocument, InvoiceMail
@@ -51,6 +51,12 @@ def count_undelivered(*, account_ids: Collection[int]) -> int:
     )
     finalized = select_ours().filter(account__in=account_ids, status__in=("open", "paid", "uncollectible"))
     return finalized.filter(~Exists(delivered)).count()
+
+
+def annotate_mail_state(documents: QuerySet[InvoiceDocument]) -> QuerySet[InvoiceDocument]:
+    """`mail_state` of each document: that of its newest mail, None without one."""
+    newest = InvoiceMail.objects.filter(document=OuterRef("pk")).order_by("-sequence")
+    return documents.annotate(mail_state=Subquery(newest.values("state")[:1]))
 
 
 def select_due_documents(now: datetime) -> QuerySet[InvoiceDocument]:

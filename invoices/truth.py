@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
@@ -18,25 +17,19 @@ from invoices.content import InvoiceContent
 from invoices.formatting import get_formatter
 from invoices.layout import is_payable
 from invoices.locales import get_language, get_texts
+from invoices.papers import receipt
+from invoices.papers.base import Fact
 from invoices.rendering.fonts import make_printable
 
 #: PDFium is not safe in threads: one at a time in a process. Worker processes do not disturb each other.
 _PDFIUM: Final = Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """Something that the document must say: `value` beside `label`, both in its language."""
-
-    name: str
-    label: str
-    value: str
-
-
 def find_untruths(content: InvoiceContent, body: bytes) -> list[str]:
     """What Stripe has and the PDF does not say, one sentence each; empty when the file is true.
 
-    Number, total with its currency, amount due, account, and while it is to be paid the due date. Line breaks, blanks,
+    Number, total with its currency, amount due, account, and while it is to be paid the due date; of a receipt the
+    invoice's number, the day and amount of the payment and what remains. Line breaks, blanks,
     ligatures and look-alike forms of characters make no difference.
     """
     text = read_text(body)
@@ -51,6 +44,8 @@ def collect_facts(content: InvoiceContent) -> list[Fact]:
     """What must be found, from the content alone and not from what was laid out."""
     formatter = get_formatter(content.locale)
     texts = get_texts(get_language(content.locale))
+    if content.document_kind == "receipt":
+        return receipt.collect_facts(content, formatter, texts)
     remaining = 0 if content.status == "void" else content.amount_remaining_minor
     facts = [
         Fact("number", texts["number"], make_printable(content.number)),
@@ -60,9 +55,6 @@ def collect_facts(content: InvoiceContent) -> list[Fact]:
     ]
     if content.due_at and is_payable(content):
         facts.append(Fact("due date", texts["due_date"], formatter.date(content.due_at)))
-    if content.document_kind != "invoice":
-        # Credit notes and receipts have labels of their own: the values must be there.
-        return [Fact(fact.name, "", fact.value) for fact in facts if fact.name in ("number", "total")]
     return facts
 
 

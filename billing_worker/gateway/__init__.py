@@ -86,7 +86,7 @@ from billing_worker.gateway.parsing import (
     parse_test_clock,
     parse_webhook_endpoint,
 )
-from billing_worker.gateway.payments import list_payment_attempts
+from billing_worker.gateway.payments import list_invoice_payments
 from billing_worker.gateway.signatures import (
     sign_payload,
     verify_signature,
@@ -113,6 +113,7 @@ from billing_worker.gateway.types import (
     Invoice,
     InvoiceItem,
     InvoiceLine,
+    InvoicePayment,
     LineTax,
     Meter,
     MeterEventReport,
@@ -150,6 +151,7 @@ __all__ = [
     "Invoice",
     "InvoiceItem",
     "InvoiceLine",
+    "InvoicePayment",
     "LineTax",
     "Meter",
     "MeterEventReport",
@@ -195,10 +197,10 @@ __all__ = [
     "is_configured",
     "list_credit_notes",
     "list_events",
+    "list_invoice_payments",
     "list_invoices",
     "list_meter_event_summaries",
     "list_meters",
-    "list_payment_attempts",
     "list_prices",
     "list_products",
     "list_subscriptions",

@@ -6,25 +6,33 @@ from typing import TYPE_CHECKING, Any
 
 from billing_worker.gateway.parsing import get_id, parse_instant
 from billing_worker.gateway.transport import call, iterate, make_path
-from billing_worker.gateway.types import PaymentAttempt
+from billing_worker.gateway.types import InvoicePayment, PaymentAttempt
 
 if TYPE_CHECKING:
     from stripe.params import ChargeListParams, InvoicePaymentListParams
 
 
-def list_payment_attempts(invoice: str) -> list[PaymentAttempt]:
-    """Every charge that was tried for an invoice, oldest first.
+def list_invoice_payments(invoice: str) -> list[InvoicePayment]:
+    """The payments of an invoice with every charge that was tried for them, oldest first.
 
-    An invoice names its payments, a payment its intent, and an intent has a charge for every attempt. A payment that
-    was recorded as made outside of Stripe has none.
+    An invoice names its payments, a payment its intent, and an intent has a charge for every attempt. Money that was
+    recorded as paid outside of Stripe is no payment there.
     """
     params: InvoicePaymentListParams = {"invoice": invoice}
-    charges: dict[str, dict[str, Any]] = {}
-    for row in iterate(make_path("invoice_payments"), params):
-        for charge in _list_charges(row["payment"]):
-            charges[charge["id"]] = charge
-    attempts = [_parse_attempt(charge) for charge in charges.values()]
-    return sorted(attempts, key=lambda attempt: (attempt.created_at, attempt.id))
+    payments = [_parse_payment(row) for row in iterate(make_path("invoice_payments"), params)]
+    return payments[::-1]
+
+
+def _parse_payment(row: dict[str, Any]) -> InvoicePayment:
+    attempts = {charge["id"]: _parse_attempt(charge) for charge in _list_charges(row["payment"])}
+    return InvoicePayment(
+        id=row["id"],
+        status=row["status"],
+        amount_paid_minor=row.get("amount_paid") or 0,
+        currency=row["currency"],
+        paid_at=parse_instant((row.get("status_transitions") or {}).get("paid_at")),
+        attempts=tuple(sorted(attempts.values(), key=lambda attempt: (attempt.created_at, attempt.id))),
+    )
 
 
 def _list_charges(payment: dict[str, Any]) -> list[dict[str, Any]]:

@@ -324,6 +324,21 @@ class PaymentAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InvoicePayment:
+    """A payment of an invoice: `status` is `open`, `paid` or `canceled`; `attempts` are its charges, oldest first.
+
+    `amount_paid_minor` is 0 and `paid_at` None until it is paid.
+    """
+
+    id: str
+    status: str
+    amount_paid_minor: int
+    currency: str
+    paid_at: datetime | None
+    attempts: tuple[PaymentAttempt, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeterEventSummary:
     """What a meter holds for one customer in `[start_at, end_at)`."""
 

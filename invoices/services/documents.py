@@ -26,7 +26,7 @@ from billing_worker.deadlocks import retry_when_undone
 from billing_worker.mirror.models import StripeInvoice
 from invoices.building import InvoiceIncomplete, build_content
 from invoices.checking import find_mismatches
-from invoices.content import compute_content_hash, dump_content, load_content
+from invoices.content import InvoiceContent, compute_content_hash, dump_content, load_content
 from invoices.einvoice import find_einvoice_problems
 from invoices.models import InvoiceDocument
 from invoices.rendering.pdf import render_pdf
@@ -35,6 +35,7 @@ from invoices.selectors import is_ours
 from invoices.services.mails import queue_first_mail
 from invoices.states import DocumentKind, DocumentState
 from invoices.storage import StoredFile, store_pdf
+from invoices.subjects import build_subject
 from invoices.truth import find_untruths
 
 log = structlog.get_logger(__name__)
@@ -70,7 +71,7 @@ def ensure_document(*, invoice_id: int, reason: str, now: datetime) -> InvoiceDo
     if existing is not None:
         return existing
     try:
-        return _create_revision(invoice, reason=reason, requested_by="", now=now)
+        return create_revision(invoice, build_content(invoice), reason=reason, requested_by="", now=now)
     except InvoiceIncomplete as error:
         log.info("document_waits_for_lines", invoice=invoice.stripe_invoice_id, why=str(error))
         return None
@@ -89,7 +90,7 @@ def stamp_void(*, invoice_id: int, reason: str, now: datetime) -> InvoiceDocumen
     if invoice.status != "void":
         return document
     try:
-        return _create_revision(invoice, reason=reason, requested_by="", now=now)
+        return create_revision(invoice, build_content(invoice), reason=reason, requested_by="", now=now)
     except NothingWouldChange:
         return document
     except InvoiceIncomplete as error:
@@ -97,10 +98,13 @@ def stamp_void(*, invoice_id: int, reason: str, now: datetime) -> InvoiceDocumen
         return document
 
 
-def request_revision(*, invoice_id: int, reason: str, actor: str, now: datetime) -> InvoiceDocument:
+def request_revision(
+    *, invoice_id: int, reason: str, actor: str, now: datetime, subject: str = ""
+) -> InvoiceDocument:
     """Make a new revision at a person's request: as the invoice is now, with the template as it is now.
 
-    A document that had given up is tried again instead. It sends no mail; `resend_document` does.
+    `subject` names a payment or a credit note of the invoice; empty means the invoice itself. A document that had given
+    up is tried again instead. It sends no mail; `resend_document` does.
 
     Raises:
         NothingWouldChange: the newest revision already says exactly this.
@@ -109,7 +113,8 @@ def request_revision(*, invoice_id: int, reason: str, actor: str, now: datetime)
     with transaction.atomic():
         # MariaDB knows no FOR UPDATE OF: lock the row alone, read what belongs to it afterwards.
         invoice = StripeInvoice.objects.select_for_update().get(pk=invoice_id)
-        document = _create_revision(invoice, reason=reason, requested_by=actor, now=now)
+        content = build_subject(invoice, subject)
+        document = create_revision(invoice, content, reason=reason, requested_by=actor, now=now)
         record_audit(
             actor=actor,
             action="invoices.revision_requested",
@@ -122,22 +127,31 @@ def request_revision(*, invoice_id: int, reason: str, actor: str, now: datetime)
     return document
 
 
-def _create_revision(
-    invoice: StripeInvoice, *, reason: str, requested_by: str, now: datetime
+def create_revision(
+    invoice: StripeInvoice, content: InvoiceContent, *, reason: str, requested_by: str, now: datetime
 ) -> InvoiceDocument:
-    content = build_content(invoice)
+    """Make the next revision of what the content is about: an invoice, or a payment or credit note of it.
+
+    Unique on subject, content and template version, so that two workers make one. `requested_by` is a person's name.
+
+    Raises:
+        NothingWouldChange: there is a revision that says exactly this.
+    """
     content_hash = compute_content_hash(content)
-    of_invoice = InvoiceDocument.objects.filter(invoice=invoice, kind=DocumentKind.INVOICE)
+    of_subject = InvoiceDocument.objects.filter(
+        invoice=invoice, kind=content.document_kind, subject=content.subject
+    )
     version = get_current_version()
-    same = of_invoice.filter(content_hash=content_hash, template_version=version).first()
+    same = of_subject.filter(content_hash=content_hash, template_version=version).first()
     if same is not None:
         return _revive(same, now=now)
     problems = [mismatch.message for mismatch in find_mismatches(content)] + find_einvoice_problems(content)
-    newest = of_invoice.aggregate(newest=Max("revision"))["newest"] or 0
+    newest = of_subject.aggregate(newest=Max("revision"))["newest"] or 0
     document = InvoiceDocument(
         invoice=invoice,
         account_id=content.account_id,
-        kind=DocumentKind.INVOICE,
+        kind=content.document_kind,
+        subject=content.subject,
         revision=newest + 1,
         reason=reason,
         requested_by=requested_by,
@@ -158,7 +172,7 @@ def _create_revision(
             document.save(force_insert=True)
     except IntegrityError:
         # Another worker made the same revision between our look and our insert.
-        return of_invoice.get(revision=newest + 1)
+        return of_subject.get(revision=newest + 1)
     _announce(document, now=now)
     return document
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Max, Q
 
 from billing_worker.accounts.audit import record_audit
@@ -47,18 +47,21 @@ class MailNotOpen(Conflict):
 
 
 def queue_first_mail(*, document: InvoiceDocument, now: datetime) -> InvoiceMail | None:
-    """Queue the automatic mail of an invoice's first document. Call it in the transaction that settles the PDF.
+    """Queue the automatic mail about an invoice, a credit note or a payment. Call it where the PDF is settled.
 
-    None if the invoice was mailed before or a person asked for this revision: then only a person sends it.
+    None if it was mailed before or a person asked for this revision: then only a person sends it.
     """
-    of_invoice = InvoiceMail.objects.filter(
-        document__invoice_id=document.invoice_id, document__kind=document.kind
+    of_subject = InvoiceMail.objects.filter(
+        document__invoice_id=document.invoice_id,
+        document__kind=document.kind,
+        document__subject=document.subject,
     )
-    if document.requested_by or of_invoice.exists():
+    if document.requested_by or of_subject.exists():
         return None
     later = InvoiceDocument.objects.filter(
         invoice_id=document.invoice_id,
         kind=document.kind,
+        subject=document.subject,
         revision__gt=document.revision,
         requested_by="",
     )
@@ -66,15 +69,21 @@ def queue_first_mail(*, document: InvoiceDocument, now: datetime) -> InvoiceMail
         # Voided before anything was mailed: the VOID revision carries the mail, and nobody is asked to pay.
         return None
     account = Account.objects.get(pk=document.account_id)
-    return _queue(
-        document,
-        sequence=0,
-        to=split_addresses(account.billing_email),
-        cc=split_addresses(account.billing_cc),
-        reason="",
-        requested_by="",
-        now=now,
-    )
+    try:
+        with transaction.atomic():
+            return _queue(
+                document,
+                sequence=0,
+                to=split_addresses(account.billing_email),
+                cc=split_addresses(account.billing_cc),
+                reason="",
+                requested_by="",
+                now=now,
+            )
+    except IntegrityError:
+        # Two revisions were finished at the same moment: the other one's mail is the mail.
+        log.info("mail_queued_elsewhere", document=document.pk)
+        return None
 
 
 def resend_document(
@@ -130,6 +139,7 @@ def _queue(
         document=document,
         sequence=sequence,
         message_id=f"{document.uuid}.{sequence}@{domain}",
+        first_of=None if requested_by else f"{document.invoice_id}/{document.kind}/{document.subject}",
         to=to,
         cc=cc,
         bcc=[env.BILLING_BCC_ADDRESS] if env.BILLING_BCC_ADDRESS else [],

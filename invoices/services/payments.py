@@ -1,8 +1,9 @@
-"""The attempts to collect an invoice, read from Stripe after a payment failed, for people who ask why."""
+"""Payments of invoices and the attempts at them, read from Stripe: for receipts, and for people who ask why."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import structlog
 from django.db import transaction
@@ -11,24 +12,28 @@ from django.db.models import F, Q, QuerySet
 from billing_worker import gateway
 from billing_worker.alerts.kicks import kick
 from billing_worker.deadlocks import retry_when_undone
-from billing_worker.gateway import PaymentAttempt as Attempt
+from billing_worker.gateway import InvoicePayment as Payment
 from billing_worker.mirror.models import StripeInvoice
-from invoices.models import PaymentAttempt, PaymentReading
+from invoices.models import InvoicePayment, PaymentAttempt, PaymentReading
+from invoices.services.receipts import ensure_receipt
 
 log = structlog.get_logger(__name__)
 
 
-def want_payments(*, invoice: StripeInvoice, now: datetime, is_first: bool) -> None:
-    """Note that an invoice's attempts are to be read. Call it in the transaction of the event.
+def want_payments(
+    *, invoice: StripeInvoice, now: datetime, is_first: bool, for_receipts: bool = False
+) -> None:
+    """Note that an invoice's payments are to be read. Call it in the transaction of the event.
 
-    Not `is_first` only refreshes what was read before: an invoice that was paid at once has no story to tell, and
-    asking Stripe about each would cost two calls an invoice at month end.
+    Not `is_first` only refreshes what was read before: without receipts, an invoice that was paid at once has no story
+    to tell, and asking Stripe about each would cost two calls an invoice at month end.
     """
     known = PaymentReading.objects.filter(invoice=invoice)
-    if not known.update(wanted_at=now):
-        if not is_first:
+    changes: dict[str, Any] = {"wanted_at": now} | ({"wants_receipts": True} if for_receipts else {})
+    if not known.update(**changes):
+        if not (is_first or for_receipts):
             return
-        PaymentReading.objects.create(invoice=invoice, wanted_at=now)
+        PaymentReading.objects.create(invoice=invoice, **changes)
     kick("invoices.read_payments", invoice.pk)
 
 
@@ -38,7 +43,7 @@ def select_unread_payments() -> QuerySet[PaymentReading]:
 
 
 def read_payments(*, invoice_id: int, now: datetime) -> bool:
-    """Read an invoice's attempts from Stripe if that is wanted. Not in a transaction. True if it was done.
+    """Read an invoice's payments from Stripe if that is wanted, and make receipts. Not in a transaction. True if done.
 
     Stripe not answering leaves the row as it is: the sweeper comes back.
     """
@@ -46,18 +51,18 @@ def read_payments(*, invoice_id: int, now: datetime) -> bool:
     if reading is None:
         return False
     try:
-        attempts = gateway.list_payment_attempts(reading.invoice.stripe_invoice_id)
+        payments = gateway.list_invoice_payments(reading.invoice.stripe_invoice_id)
     except gateway.GatewayError as error:
         log.warning("payments_not_read", invoice=reading.invoice.stripe_invoice_id, error=str(error))
         return False
-    _keep(reading, attempts, now=now)
+    _keep(reading, payments, now=now)
     return True
 
 
 @retry_when_undone
-def _keep(reading: PaymentReading, attempts: list[Attempt], *, now: datetime) -> None:
+def _keep(reading: PaymentReading, payments: list[Payment], *, now: datetime) -> None:
     with transaction.atomic():
-        for attempt in attempts:
+        for attempt in (attempt for payment in payments for attempt in payment.attempts):
             PaymentAttempt.objects.update_or_create(
                 stripe_charge_id=attempt.id,
                 defaults={
@@ -74,5 +79,27 @@ def _keep(reading: PaymentReading, attempts: list[Attempt], *, now: datetime) ->
                     "last4": attempt.last4[:8],
                 },
             )
+        made = [_keep_payment(reading, payment) for payment in payments if payment.status == "paid"]
+        if reading.wants_receipts:
+            for payment in made:
+                ensure_receipt(payment, reason="invoice.paid", now=now)
         # What was wanted before we asked is answered; a later event is not.
         PaymentReading.objects.filter(pk=reading.pk).update(read_at=max(now, reading.wanted_at))
+
+
+def _keep_payment(reading: PaymentReading, payment: Payment) -> InvoicePayment:
+    """A payment, with the method of the charge that succeeded, once; it does not change after it was made."""
+    charge = next((attempt for attempt in reversed(payment.attempts) if attempt.status == "succeeded"), None)
+    kept, _ = InvoicePayment.objects.get_or_create(
+        stripe_payment_id=payment.id,
+        defaults={
+            "invoice": reading.invoice,
+            "amount_minor": payment.amount_paid_minor,
+            "currency": payment.currency,
+            "paid_at": payment.paid_at or reading.wanted_at,
+            "method": charge.method[:32] if charge else "",
+            "brand": charge.brand[:32] if charge else "",
+            "last4": charge.last4[:8] if charge else "",
+        },
+    )
+    return kept

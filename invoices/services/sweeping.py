@@ -17,6 +17,7 @@ from invoices.services.documents import FINAL_STATUSES, ensure_document, release
 from invoices.services.mails import CLAIM_EXPIRES_AFTER, queue_first_mail, resolve_stale_mails
 from invoices.services.managed import release_stale_charges
 from invoices.services.payments import select_unread_payments
+from invoices.services.receipts import ensure_receipt, select_unreceipted
 from invoices.services.tracking import alert_silent_mails, settle_unknown_mails
 from invoices.states import DocumentState
 
@@ -40,6 +41,7 @@ class SweepReport:
     mails_silent: int = 0
     charges_released: int = 0
     payments_kicked: int = 0
+    receipts_created: int = 0
 
 
 @retry_when_undone
@@ -50,6 +52,8 @@ def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTE
         report.documents_created += (
             ensure_document(invoice_id=invoice_id, reason="sweeper", now=now) is not None
         )
+    for payment in select_unreceipted()[:BATCH]:
+        report.receipts_created += ensure_receipt(payment, reason="sweeper", now=now) is not None
     report.renders_released = release_stale_renders(now=now, older_than=stale_after)
     for document_id in list(select_due_documents(now).values_list("pk", flat=True)[:BATCH]):
         report.documents_kicked += send_kick("invoices.render_document", document_id)
@@ -70,6 +74,10 @@ def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTE
 def _queue_missing_mails(now: datetime) -> int:
     """Stored documents (not a person's revisions) whose invoice has no mail. The settling transaction writes both, so
     this finds none; it is here because an invoice that never arrives is what everybody fears most."""
-    mails = InvoiceMail.objects.filter(document__invoice=OuterRef("invoice"), document__kind=OuterRef("kind"))
+    mails = InvoiceMail.objects.filter(
+        document__invoice=OuterRef("invoice"),
+        document__kind=OuterRef("kind"),
+        document__subject=OuterRef("subject"),
+    )
     missing = InvoiceDocument.objects.filter(~Exists(mails), state=DocumentState.STORED, requested_by="")
     return sum(queue_first_mail(document=document, now=now) is not None for document in missing[:BATCH])

@@ -50,7 +50,7 @@ def compile_timeline(invoice: StripeInvoice) -> list[TimelineEntry]:
     for document in invoice.documents.all():
         entries += _tell_document(document)
         for mail in document.mails.all():
-            entries += _tell_mail(mail)
+            entries += _tell_mail(mail, "" if not document.subject else f" with {_name_document(document)}")
     return sorted(entries)
 
 
@@ -72,7 +72,7 @@ def _format_gap(seconds: float) -> str:
 
 
 def _tell_document(document: InvoiceDocument) -> list[TimelineEntry]:
-    name = f"{document.get_kind_display()} revision {document.revision}"
+    name = f"{_name_document(document)} revision {document.revision}"
     by = f" by {document.requested_by}" if document.requested_by else ""
     entries = [TimelineEntry(document.created_at, 1, f"{name} made", f"{document.reason}{by}")]
     if document.blocked_reason:
@@ -92,17 +92,23 @@ def _tell_document(document: InvoiceDocument) -> list[TimelineEntry]:
     return entries
 
 
-def _tell_mail(mail: InvoiceMail) -> list[TimelineEntry]:
+def _name_document(document: InvoiceDocument) -> str:
+    """`Invoice`, `Receipt ACC-0001-R1`: the invoice has one story, and what else was made for it has a number."""
+    kind = document.get_kind_display()
+    return f"{kind} {document.number}" if document.subject else kind
+
+
+def _tell_mail(mail: InvoiceMail, what: str) -> list[TimelineEntry]:
     to = ", ".join([*mail.to, *mail.cc])
     by = f"{mail.reason} ({mail.requested_by})" if mail.requested_by else ""
-    entries = [TimelineEntry(mail.queued_at, 3, "Mail queued", f"to {to} {by}".strip())]
+    entries = [TimelineEntry(mail.queued_at, 3, f"Mail{what} queued", f"to {to} {by}".strip())]
     if mail.sent_at:
-        entries.append(TimelineEntry(mail.sent_at, 4, "Mail sent", f"to {to}", "success"))
+        entries.append(TimelineEntry(mail.sent_at, 4, f"Mail{what} sent", f"to {to}", "success"))
     if mail.settled_at:
-        entries.append(TimelineEntry(mail.settled_at, 5, f"Mail {mail.state}", mail.last_error))
+        entries.append(TimelineEntry(mail.settled_at, 5, f"Mail{what} {mail.state}", mail.last_error))
     elif mail.last_error:
         at = mail.claimed_at or mail.queued_at
-        entries.append(TimelineEntry(at, 4, f"Mail {mail.state}", mail.last_error, "danger"))
+        entries.append(TimelineEntry(at, 4, f"Mail{what} {mail.state}", mail.last_error, "danger"))
     return entries
 
 

@@ -303,7 +303,11 @@ def test_the_attempts_behind_an_invoice_are_listed_with_their_reasons() -> None:
         idempotency_key="dunning",
     )
     (invoice,) = list(gateway.list_invoices(customer=customer.id))
-    attempts = gateway.list_payment_attempts(invoice.id)
+    payments = gateway.list_invoice_payments(invoice.id)
+    assert {(payment.status, payment.amount_paid_minor, payment.paid_at) for payment in payments} == {
+        ("open", 0, None)
+    }
+    attempts = [attempt for payment in payments for attempt in payment.attempts]
     assert attempts
     assert {(one.status, one.currency, one.amount_minor) for one in attempts} == {
         ("failed", "usd", invoice.total_minor)

@@ -15,6 +15,7 @@ from invoices.content import (
     InvoiceContent,
     LineTax,
     Party,
+    Payment,
     PostalAddress,
 )
 
@@ -138,6 +139,62 @@ def build_content(lines: list[ContentLine] | None = None, **changes: Any) -> Inv
 
 def _paid() -> InvoiceContent:
     return build_content(status="paid", paid_at=NOVEMBER + timedelta(hours=2), number="NWA-0006")
+
+
+def build_receipt(content: InvoiceContent | None = None, **changes: Any) -> InvoiceContent:
+    """The receipt for an invoice that was paid by card at once; `changes` are of the payment."""
+    invoice = content or _paid()
+    values: dict[str, Any] = {
+        "stripe_payment_id": "inpay_sample",
+        "invoice_number": invoice.number,
+        "invoice_issued_at": invoice.issued_at,
+        "invoice_total_minor": invoice.total_minor,
+        "amount_minor": invoice.amount_due_minor,
+        "paid_before_minor": 0,
+        "paid_at": NOVEMBER + timedelta(hours=2),
+        "method": "card",
+        "brand": "visa",
+        "last4": "4242",
+        **changes,
+    }
+    payment = Payment(**values)
+    paid = payment.paid_before_minor + payment.amount_minor
+    return invoice.model_copy(
+        update={
+            "document_kind": "receipt",
+            "number": f"{invoice.number}-R{2 if payment.paid_before_minor else 1}",
+            "status": "paid",
+            "issued_at": payment.paid_at,
+            "due_at": None,
+            "paid_at": payment.paid_at,
+            "subtotal_minor": payment.amount_minor,
+            "total_discount_minor": 0,
+            "total_tax_minor": 0,
+            "total_minor": payment.amount_minor,
+            "amount_paid_minor": paid,
+            "amount_remaining_minor": invoice.amount_due_minor - paid,
+            "hosted_invoice_url": "",
+            "lines": (),
+            "payment": payment,
+        }
+    )
+
+
+def _receipt_german() -> InvoiceContent:
+    """The second of three payments, by direct debit, of an invoice with a balance from before."""
+    return build_receipt(
+        _german_taxed(),
+        amount_minor=400000,
+        paid_before_minor=500000,
+        method="sepa_debit",
+        brand="",
+        last4="3000",
+        paid_at=NOVEMBER + timedelta(days=12),
+    )
+
+
+def _receipt_japanese() -> InvoiceContent:
+    return build_receipt(_japanese(), method="customer_balance", brand="", last4="")
 
 
 def _void() -> InvoiceContent:
@@ -293,4 +350,7 @@ VARIANTS: dict[str, Callable[[], InvoiceContent]] = {
     "managed-services": _managed,
     "zero": _zero,
     "long": lambda: build_long(120),
+    "receipt": build_receipt,
+    "receipt-german": _receipt_german,
+    "receipt-japanese": _receipt_japanese,
 }

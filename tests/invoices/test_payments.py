@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from billing_worker import gateway
-from billing_worker.gateway import GatewayUnavailable
+from billing_worker.gateway import GatewayUnavailable, InvoicePayment
 from billing_worker.gateway import PaymentAttempt as Attempt
 from invoices.models import PaymentAttempt, PaymentReading
 from invoices.services import sweeping
@@ -37,11 +37,26 @@ def make_attempt(id: str, status: str = "failed", **changes) -> Attempt:
     return Attempt(**values)
 
 
+def make_payment(attempts: list[Attempt], id: str = "inpay_1", **changes) -> InvoicePayment:
+    """A payment as Stripe tells it: paid, if one of its charges succeeded."""
+    amount = sum(one.amount_minor for one in attempts if one.status == "succeeded")
+    values = {
+        "id": id,
+        "status": "paid" if amount else "open",
+        "amount_paid_minor": amount,
+        "currency": "usd",
+        "paid_at": NOW if amount else None,
+        "attempts": tuple(attempts),
+        **changes,
+    }
+    return InvoicePayment(**values)
+
+
 @pytest.fixture
 def stripe(monkeypatch) -> list[Attempt]:
     """What Stripe would list."""
     attempts = [make_attempt("ch_1")]
-    monkeypatch.setattr(gateway, "list_payment_attempts", lambda invoice: list(attempts))
+    monkeypatch.setattr(gateway, "list_invoice_payments", lambda invoice: [make_payment(attempts)])
     return attempts
 
 
@@ -75,7 +90,8 @@ def test_a_later_payment_is_read_too_and_nothing_is_doubled(stripe):
     ]
 
 
-def test_an_invoice_that_was_paid_at_once_asks_nothing_of_stripe(stripe):
+def test_without_receipts_an_invoice_that_was_paid_at_once_asks_nothing_of_stripe(stripe, settings):
+    settings.ENV = settings.ENV.model_copy(update={"INVOICE_RECEIPTS": False})
     invoice = make_invoice()
     send("invoice.paid", invoice.stripe_invoice_id)
     assert not PaymentReading.objects.exists()
@@ -89,7 +105,7 @@ def test_what_stripe_did_not_answer_is_found_by_the_sweeper(monkeypatch, stripe)
         raise GatewayUnavailable("no answer", outcome_unknown=False)
 
     with monkeypatch.context() as patch:
-        patch.setattr(gateway, "list_payment_attempts", refuse)
+        patch.setattr(gateway, "list_invoice_payments", refuse)
         assert not read_payments(invoice_id=invoice.pk, now=NOW)
     kicked: list[tuple[str, int]] = []
 

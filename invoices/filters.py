@@ -1,0 +1,30 @@
+"""Filters of the document list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from invoices.selectors import annotate_mail_state
+from invoices.states import MailState
+
+
+class DeliveryFilter(admin.SimpleListFilter):
+    """Documents by the state of their newest mail: one that bounced and was sent again is where the later one is."""
+
+    title = "delivery"
+    parameter_name = "delivery"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("none", "No mail"), *((state.value, str(state.label)) for state in MailState)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() is None:
+            return queryset
+        documents = annotate_mail_state(queryset)
+        if self.value() == "none":
+            return documents.filter(mail_state__isnull=True)
+        return documents.filter(mail_state=self.value())
