@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
@@ -53,7 +54,7 @@ def count_undelivered(*, account_ids: Collection[int]) -> int:
     return finalized.filter(~Exists(delivered)).count()
 
 
-def annotate_mail_state(documents: QuerySet[InvoiceDocument]) -> QuerySet[InvoiceDocument]:
+def annotate_mail_state(documents: QuerySet[InvoiceDocument]) -> QuerySet[Any]:
     """`mail_state` of each document: that of its newest mail, None without one."""
     newest = InvoiceMail.objects.filter(document=OuterRef("pk")).order_by("-sequence")
     return documents.annotate(mail_state=Subquery(newest.values("state")[:1]))

@@ -9,8 +9,9 @@ from django.urls import reverse
 
 from billing_worker.accounts.models import Account
 from invoices.models import InvoiceDocument, InvoiceMail
+from invoices.services.mails import resend_document
 from invoices.states import MailState
-from tests.invoices.factories import make_invoice, make_stored_document
+from tests.invoices.factories import NOW, make_document, make_invoice, make_stored_document
 
 pytestmark = pytest.mark.django_db
 
@@ -40,6 +41,26 @@ def test_the_list_shows_state_and_mail(admin_client):
     assert document.account.name in page
     for model in ("invoicemail", "managedcharge"):
         assert admin_client.get(reverse(f"admin:invoices_{model}_changelist")).status_code == 200
+
+
+def test_the_delivery_filter_goes_by_the_newest_mail(admin_client):
+    bounced = make_stored_document(make_invoice(number="NWA-0001"))
+    repaired = make_stored_document(make_invoice(number="NWA-0002"))
+    make_document(make_invoice(number="NWA-0003"))
+    InvoiceMail.objects.update(state=MailState.BOUNCED)
+    resend_document(document_id=repaired.pk, to=["b@example.com"], reason="moved", actor="ops", now=NOW)
+    found = {
+        state: admin_client.get(reverse("admin:invoices_invoicedocument_changelist"), {"delivery": state})
+        .context["cl"]
+        .queryset
+        for state in ("bounced", "queued", "none", "sent")
+    }
+    assert {state: [one.number for one in rows] for state, rows in found.items()} == {
+        "bounced": [bounced.number],
+        "queued": [repaired.number],
+        "none": ["NWA-0003"],
+        "sent": [],
+    }
 
 
 def test_the_page_of_a_document_has_the_pdf_and_the_timeline(admin_client):

@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
 from billing_worker import gateway
+from billing_worker.accounts.models import Account
 from billing_worker.mirror.models import StripeInvoice
 from invoices.checking import find_mismatches
 from invoices.content import dump_content, load_content
@@ -197,8 +198,7 @@ def test_a_receipt_is_made_again_on_its_own_page(payments, admin_client):
     assert render_document(document_id=receipt.pk, now=NOW)
     with pytest.raises(NothingWouldChange):
         request_revision(invoice_id=invoice.pk, subject=receipt.subject, reason="x", actor="ops", now=NOW)
-    invoice.account.name = "Renamed Ltd"
-    invoice.account.save()
+    Account.objects.update(name="Renamed Ltd")
     page = f"/admin/invoices/invoicedocument/{receipt.pk}/"
     admin_client.post(f"{page}revise/", {"reason": "renamed"})
     again = select_receipts().get(revision=2)
