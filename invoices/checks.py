@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 (Django's name)
 
+from invoices.rendering import shortcuts
 from invoices.rendering.fonts import OWN_FONTS, find_missing_fonts, has_subset_library
 from invoices.rendering.versions import get_current_version, list_versions
 
@@ -20,6 +21,16 @@ def check_rendering(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage
                 "HarfBuzz's subsetter is missing: invoices take 3.5 times as long and come out in other bytes.",
                 hint="Install the Debian package libharfbuzz-subset0 (bin/bootstrap does).",
                 id="invoices.W001",
+            )
+        )
+    if not shortcuts.fit():
+        found = ", ".join(f"{name} {version}" for name, version in shortcuts.find_versions().items())
+        written = ", ".join(f"{name} {version}" for name, version in shortcuts.WRITTEN_FOR.items())
+        messages.append(
+            Warning(
+                f"Invoices are printed without shortcuts, in half again the time: {found} is installed.",
+                hint=f"Install {written}, or correct invoices/rendering/shortcuts/ for what is installed.",
+                id="invoices.W003",
             )
         )
     if (version := get_current_version()) not in list_versions():

@@ -27,6 +27,7 @@ from invoices.brand import get_brand
 from invoices.content import InvoiceContent, PageSize
 from invoices.einvoice import build_xml, carries_xml, embedding
 from invoices.layout import build_page
+from invoices.rendering import shortcuts
 from invoices.rendering.assets import BASE_URL, AssetFetcher
 from invoices.rendering.fonts import OWN_FONTS, find_fonts, is_own_text
 from invoices.rendering.markup import Markup
@@ -68,7 +69,7 @@ def render_pdf(content: InvoiceContent, *, version: str | None = None) -> Render
     fonts = _load_fonts(not is_own_text(html))
     fetcher = AssetFetcher()
     target = io.BytesIO()
-    with _watch_warnings() as warnings, _without_gc(content):
+    with shortcuts.taken(), _watch_warnings() as warnings, _without_gc(content):
         try:
             document = Markup(html, fetcher).render(
                 stylesheets=_load_styles(version, content.page_size, fonts),
