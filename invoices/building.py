@@ -9,7 +9,7 @@ from babel import Locale
 
 from billing_worker.accounts.locales import choose_locale
 from billing_worker.accounts.models import Account
-from billing_worker.accounts.selectors import get_terms_for
+from billing_worker.accounts.selectors import get_fee_terms
 from billing_worker.core.errors import BillingError
 from billing_worker.core.periods import Period
 from billing_worker.core.rating import LineKind
@@ -42,8 +42,9 @@ def build_content(invoice: StripeInvoice) -> InvoiceContent:
     account = invoice.account
     if not invoice.lines_complete or not invoice.number or account is None:
         raise InvoiceIncomplete(f"{invoice.stripe_invoice_id} is not complete here yet")
-    lines = list(invoice.lines.select_related("account").order_by("position"))
-    plans = _find_plan_names(lines)
+    lines = list(invoice.lines.all())
+    accounts = _load_accounts(lines, payer=account)
+    plans = _find_plan_names(lines, accounts)
     return InvoiceContent(
         **build_frame(account, invoice),
         document_kind="invoice",
@@ -63,7 +64,7 @@ def build_content(invoice: StripeInvoice) -> InvoiceContent:
         amount_paid_minor=invoice.amount_paid_minor,
         amount_remaining_minor=invoice.amount_remaining_minor,
         hosted_invoice_url=_keep_link(invoice.hosted_invoice_url),
-        lines=tuple(_build_line(line, plans) for line in lines),
+        lines=tuple(_build_line(line, plans, accounts) for line in lines),
     )
 
 
@@ -86,7 +87,15 @@ def build_frame(account: Account, invoice: StripeInvoice) -> dict[str, Any]:
     }
 
 
-def _build_line(line: StripeInvoiceLine, plans: Mapping[int, str]) -> ContentLine:
+def _load_accounts(lines: Sequence[StripeInvoiceLine], *, payer: Account) -> dict[int, Account]:
+    """The accounts whose lines these are, by key: mostly the payer's alone."""
+    others = {line.account_id for line in lines if line.account_id} - {payer.pk}
+    return {payer.pk: payer, **(Account.objects.in_bulk(others) if others else {})}
+
+
+def _build_line(
+    line: StripeInvoiceLine, plans: Mapping[int, str], accounts: Mapping[int, Account]
+) -> ContentLine:
     description = clean_text(line.description)
     if line.kind == "sub" and not line.is_proration:
         # Stripe writes "1 x Flat fee (at $499.00 / month)": quantity and price have columns of their own here.
@@ -95,7 +104,7 @@ def _build_line(line: StripeInvoiceLine, plans: Mapping[int, str]) -> ContentLin
         id=line.stripe_line_id,
         kind=cast("LineKind", line.kind),
         account_id=line.account_id,
-        account_name=clean_text(line.account.name) if line.account else "",
+        account_name=clean_text(accounts[line.account_id].name) if line.account_id else "",
         description=description,
         quantity=line.quantity,
         unit_amount_decimal=line.unit_amount_decimal,
@@ -109,13 +118,15 @@ def _build_line(line: StripeInvoiceLine, plans: Mapping[int, str]) -> ContentLin
     )
 
 
-def _find_plan_names(lines: Sequence[StripeInvoiceLine]) -> dict[int, str]:
+def _find_plan_names(lines: Sequence[StripeInvoiceLine], accounts: Mapping[int, Account]) -> dict[int, str]:
     """Plan names of flat fees, by line. A line that bills several accounts at one price names no plan."""
     names: dict[int, str] = {}
     fees = [line for line in lines if line.kind == "sub" and line.quantity == 1 and line.account_id]
     for period in {Period.of(line.period_start) for line in fees}:
         of_period = [line for line in fees if Period.of(line.period_start) == period]
-        terms = get_terms_for(period, account_ids={line.account_id for line in of_period if line.account_id})
+        terms = get_fee_terms(
+            period, accounts=[accounts[line.account_id] for line in of_period if line.account_id]
+        )
         for line in of_period:
             found = terms.get(line.account_id or 0)
             if found and found.plan_name and found.flat_unit_amount_decimal == line.unit_amount_decimal:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db.models import QuerySet
+
 from billing_worker.alerts.services import raise_alert
 from billing_worker.alerts.states import AlertName, Severity
 from billing_worker.mirror.models import StripeInvoice
@@ -20,21 +22,21 @@ from invoices.services.timeline import record_event
 @receives("invoice.finalized")
 def on_invoice_finalized(event: StripeEvent) -> None:
     """A finalized invoice of ours gets its document, however often and in whatever order we hear of it."""
-    invoice = _find_invoice(event)
-    if invoice is None:
+    invoice_id = _select_invoice(event).values_list("pk", flat=True).first()
+    if invoice_id is None:
         return
-    _record(event, invoice, {})
-    ensure_document(invoice_id=invoice.pk, reason="invoice.finalized", now=event.now)
+    _record(event, invoice_id, {})
+    ensure_document(invoice_id=invoice_id, reason="invoice.finalized", now=event.now)
 
 
 @receives("invoice.paid", "invoice.voided", "invoice.marked_uncollectible", "invoice.payment_failed")
 def on_invoice_changed(event: StripeEvent) -> None:
     """A change after finalization goes on the timeline. It also proves that the invoice was finalized."""
-    invoice = _find_invoice(event)
+    invoice = _select_invoice(event).first()
     if invoice is None:
         return
     detail = _describe_payment(event.object) if event.type == "invoice.payment_failed" else {}
-    entry = _record(event, invoice, detail)
+    entry = _record(event, invoice.pk, detail)
     make = stamp_void if event.type == "invoice.voided" else ensure_document
     make(invoice_id=invoice.pk, reason=event.type, now=event.now)
     if entry is not None and event.type in ("invoice.payment_failed", "invoice.paid"):
@@ -60,14 +62,14 @@ def _alert_payment(event: StripeEvent, invoice: StripeInvoice, detail: dict[str,
     )
 
 
-def _find_invoice(event: StripeEvent) -> StripeInvoice | None:
+def _select_invoice(event: StripeEvent) -> QuerySet[StripeInvoice]:
     """The mirrored invoice, if it belongs to an account of ours."""
-    return StripeInvoice.objects.filter(stripe_invoice_id=event.object["id"], account__isnull=False).first()
+    return StripeInvoice.objects.filter(stripe_invoice_id=event.object["id"], account__isnull=False)
 
 
-def _record(event: StripeEvent, invoice: StripeInvoice, detail: dict[str, Any]) -> InvoiceEvent | None:
+def _record(event: StripeEvent, invoice_id: int, detail: dict[str, Any]) -> InvoiceEvent | None:
     return record_event(
-        invoice=invoice,
+        invoice_id=invoice_id,
         name=event.type.removeprefix("invoice."),
         at=event.created_at,
         source=event.id,

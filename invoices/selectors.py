@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from billing_worker.mirror.models import StripeInvoice, StripeInvoiceLine, StripeSubscription
+from billing_worker.mirror.states import LineKind
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.states import MAIL_ARRIVED, DocumentKind, DocumentState, MailState
 
@@ -17,9 +18,16 @@ def is_ours(invoice: StripeInvoice) -> bool:
     """Whether we print and mail this invoice: its payer is an account here and it bills something of our catalog.
 
     A customer of ours can have other invoices at Stripe (the old service's own, or made by hand in Stripe's dashboard):
-    those are mirrored and left alone, because somebody else sends them.
+    those are mirrored and left alone, because somebody else sends them. The same as `select_ours`, without a statement
+    where the lines are loaded and say it.
     """
-    return select_ours().filter(pk=invoice.pk).exists()
+    if invoice.account_id is None:
+        return False
+    lines = invoice.lines.all()
+    if lines:
+        return any(line.kind != LineKind.CUSTOM for line in lines)
+    subscriptions = StripeSubscription.objects.filter(stripe_subscription_id=invoice.subscription)
+    return subscriptions.filter(account__isnull=False).exists()
 
 
 def select_ours() -> QuerySet[StripeInvoice]:
@@ -29,7 +37,7 @@ def select_ours() -> QuerySet[StripeInvoice]:
         stripe_subscription_id=OuterRef("subscription"), account__isnull=False
     )
     return StripeInvoice.objects.filter(account__isnull=False).filter(
-        Exists(lines.exclude(kind="custom")) | ~Exists(lines) & Exists(subscriptions)
+        Exists(lines.exclude(kind=LineKind.CUSTOM)) | ~Exists(lines) & Exists(subscriptions)
     )
 
 

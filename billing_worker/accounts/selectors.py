@@ -125,6 +125,14 @@ def get_terms_for(period: Period, *, account_ids: Collection[int] | None = None)
     }
 
 
+def get_fee_terms(period: Period, *, accounts: Collection[Account]) -> dict[int, AccountTerms]:
+    """The terms of accounts that are loaded already, without their tiers: one query, by account id."""
+    plans_of = _group_by_account(AccountPlan.objects.filter(account__in=accounts))
+    return {
+        account.pk: build_terms(account, period, plans=plans_of[account.pk], tiers=()) for account in accounts
+    }
+
+
 def get_biller(account_id: int, period: Period) -> Biller:
     """Which side bills the account for the period. No lease row means the old service still does."""
     lease = BillingLease.objects.filter(account_id=account_id, period=str(period)).first()

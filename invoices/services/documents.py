@@ -64,7 +64,7 @@ def ensure_document(*, invoice_id: int, reason: str, now: datetime) -> InvoiceDo
     Safe to call any number of times, from any number of workers. None where there is nothing to make: a draft, a
     foreign invoice, or one whose lines are not all mirrored yet (the sweeper comes back for it).
     """
-    invoice = StripeInvoice.objects.select_related("account").get(pk=invoice_id)
+    invoice = StripeInvoice.objects.select_related("account").prefetch_related("lines").get(pk=invoice_id)
     if invoice.status not in FINAL_STATUSES or not is_ours(invoice):
         return None
     existing = InvoiceDocument.objects.filter(invoice=invoice, kind=DocumentKind.INVOICE).first()

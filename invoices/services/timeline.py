@@ -6,22 +6,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
-
 from billing_worker.mirror.models import StripeInvoice
 from invoices.models import InvoiceDocument, InvoiceEvent, InvoiceMail
 
 
 def record_event(
-    *, invoice: StripeInvoice, name: str, at: datetime, source: str, detail: dict[str, Any], now: datetime
+    *, invoice_id: int, name: str, at: datetime, source: str, detail: dict[str, Any], now: datetime
 ) -> InvoiceEvent | None:
-    """Put something on an invoice's timeline, once per source. None if it is there already."""
-    with transaction.atomic():
-        entry, is_new = InvoiceEvent.objects.get_or_create(
-            source=source,
-            defaults={"invoice": invoice, "name": name, "at": at, "recorded_at": now, "detail": detail},
-        )
-    return entry if is_new else None
+    """Put something on an invoice's timeline, once per source. None if it is there already.
+
+    Call it in a transaction that holds the row which `source` names (the inbox's event, the mail): then nobody else
+    records it meanwhile. Without one the unique key refuses the second, and its transaction with it.
+    """
+    if InvoiceEvent.objects.filter(source=source).exists():
+        return None
+    return InvoiceEvent.objects.create(
+        invoice_id=invoice_id, name=name, at=at, recorded_at=now, source=source, detail=detail
+    )
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -14,7 +14,7 @@ from django.db import transaction
 from billing_worker.alerts.metrics import MAILS
 from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import AlertName, Severity
-from invoices.models import InvoiceMail
+from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.services.mails import MailNotOpen, settle_mail, split_addresses
 from invoices.services.timeline import record_event
 from invoices.states import MAIL_TRANSITIONS, MailState
@@ -61,7 +61,7 @@ def apply_tracking(
             log.warning("tracking_of_unknown_mail", message_id=message_id)
             return False
         entry = record_event(
-            invoice=mail.document.invoice,
+            invoice_id=_find_invoice_id(mail),
             name=f"mail_{state.value}",
             at=at,
             source=_make_source(mail, recipient, state, at),
@@ -76,10 +76,21 @@ def apply_tracking(
     MAILS.labels(outcome=state.value).inc()
     if mail.state != before and mail.state in (MailState.BOUNCED, MailState.FAILED, MailState.COMPLAINED):
         _alert(mail, recipient, detail, now=now)
-    if mail.state != before and mail.state == MailState.DELIVERED:
+    if mail.state != before and mail.state == MailState.DELIVERED and _was_in_trouble(mail, before):
         # It arrived after all, or it was sent again after a bounce and that arrived.
         resolve_alert(name=AlertName.MAIL_FAILED, subject=mail.document.number, now=now)
     return True
+
+
+def _find_invoice_id(mail: InvoiceMail) -> int:
+    """Alone: a document's row carries its whole content."""
+    found: int = InvoiceDocument.objects.values_list("invoice_id", flat=True).get(pk=mail.document_id)
+    return found
+
+
+def _was_in_trouble(mail: InvoiceMail, before: str) -> bool:
+    """Whether there can be an alert about it: there is none for a first mail that went straight out."""
+    return before != MailState.SENT or mail.sequence > 0 or mail.attempts > 1
 
 
 def _make_source(mail: InvoiceMail, recipient: str, state: MailState, at: datetime) -> str:
