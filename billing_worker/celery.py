@@ -38,6 +38,7 @@ app.conf.beat_schedule = {
     "send-meter-events": {"task": "metering.send_meter_events", "schedule": crontab(minute="5", hour="2")},
     "sweep-draft-holds": {"task": "metering.sweep_draft_holds", "schedule": 60.0},
     "check-parity": {"task": "metering.check_parity", "schedule": crontab(minute="50")},
+    "bill-managed-jobs": {"task": "invoices.bill_managed_jobs", "schedule": crontab(minute="25")},
     "sweep-invoices": {"task": "invoices.sweep_invoices", "schedule": crontab(minute="*/10")},
     "extend-leases": {"task": "cohorts.extend_leases", "schedule": crontab(minute="20", hour="0")},
     "reconcile-daily": {

@@ -12,6 +12,7 @@ urlpatterns = [
     path("", include("billing_worker.webhooks.urls")),
     path("", include("metering.urls")),
     path("invoices/", include("invoices.urls")),
+    path("", include("invoices.api.urls")),
     path("admin/", admin.site.urls),
     path("healthz", get_health, name="health"),
     path("metrics", get_metrics, name="metrics"),

@@ -17,12 +17,14 @@ from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from billing_worker.accounts.forms import ReasonForm
 from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from billing_worker.core.money import format_minor
 from invoices.filters import DeliveryFilter
 from invoices.models import InvoiceDocument, InvoiceMail, ManagedCharge, PaymentAttempt
 from invoices.selectors import annotate_mail_state
+from invoices.services.charge_decisions import give_up_charges, retry_charges
 from invoices.services.documents import request_revision
 from invoices.services.downloads import open_download
 from invoices.services.mails import list_other_contacts, resend_document, settle_mail, split_addresses
@@ -276,6 +278,33 @@ class ManagedChargeAdmin(ReadOnlyAdmin):
     search_fields: ClassVar = ["description", "customer", "stripe_invoice_item_id", "=job__id", "=payer__id"]
     list_select_related: ClassVar = ["payer"]
     exclude: ClassVar = ["claim_token"]
+    action_form = ReasonForm
+    actions: ClassVar = ["retry", "give_up"]
+
+    def has_settle_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("invoices.settle_managedcharge")
+
+    @admin.action(description="Try again (the cause is mended)", permissions=["settle"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[ManagedCharge]) -> None:
+        self._decide(request, queryset, retry_charges, "will be sent to Stripe again")
+
+    @admin.action(description="Give up: Stripe never bills them", permissions=["settle"])
+    def give_up(self, request: HttpRequest, queryset: QuerySet[ManagedCharge]) -> None:
+        self._decide(request, queryset, give_up_charges, "will never be billed by Stripe")
+
+    def _decide(
+        self, request: HttpRequest, queryset: QuerySet[ManagedCharge], service: Callable[..., int], done: str
+    ) -> None:
+        ids = list(queryset.values_list("pk", flat=True))
+        reason = request.POST.get("reason", "")
+        try:
+            count = service(ids=ids, reason=reason, actor=_name(request), now=timezone.now())
+        except BillingError as error:
+            self.message_user(request, str(error), level=messages.ERROR)
+            return
+        left = f"; {len(ids) - count} were not refused by Stripe" if count < len(ids) else ""
+        level = messages.SUCCESS if count else messages.WARNING
+        self.message_user(request, f"{count} managed charges {done}{left}", level=level)
 
     @display(description="Amount", ordering="amount_minor")
     def show_amount(self, charge: ManagedCharge) -> str:
@@ -290,6 +319,7 @@ class ManagedChargeAdmin(ReadOnlyAdmin):
             ChargeState.SENDING: "info",
             ChargeState.REJECTED: "danger",
             ChargeState.UNKNOWN: "warning",
+            ChargeState.GIVEN_UP: "danger",
         },
     )
     def show_state(self, charge: ManagedCharge) -> tuple[str, str]:

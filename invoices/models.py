@@ -258,7 +258,19 @@ class ManagedCharge(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     claim_token = models.CharField(max_length=36, blank=True)
     claimed_at = models.DateTimeField(null=True, blank=True)
-    first_sent_at = models.DateTimeField(null=True, blank=True, help_text="When Stripe was first asked.")
+    first_sent_at = models.DateTimeField(
+        null=True, blank=True, help_text="When Stripe was first asked in a way that it may have taken."
+    )
+    draft = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Stripe's draft of its month that it is put on. Empty: the customer's next invoice.",
+    )
+    tries = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How often Stripe refused it and a person had it tried again."
+    )
     stripe_invoice_item_id = models.CharField(max_length=64, unique=True, null=True, blank=True)
     billed_at = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=500, blank=True)
@@ -273,11 +285,20 @@ class ManagedCharge(models.Model):
             ),
         ]  # fmt: skip
         indexes: ClassVar = [models.Index(fields=["period", "state"], name="managed_charge_period_state")]
+        permissions: ClassVar = [
+            ("settle_managedcharge", "Can decide about managed charges that Stripe refused")
+        ]
 
     def __str__(self) -> str:
         return f"{self.description} ({self.job_id})"
 
     @property
     def idempotency_key(self) -> str:
-        """From the job alone: whoever sends it, and however often, Stripe makes one item of it."""
-        return f"managed-job-{self.job_id}"
+        """From the job: whoever sends it, and however often, Stripe makes one item of it.
+
+        Another target or another try after a refusal is another request, and Stripe remembers refusals by key too.
+        """
+        suffixes = [f"-r{self.tries}"] if self.tries else []
+        if self.draft:
+            suffixes.append(f"-{self.draft}")
+        return f"managed-job-{self.job_id}{''.join(suffixes)}"

@@ -88,13 +88,16 @@ class ChargeState(TextChoices):
     BILLED = "billed", "At Stripe"
     REJECTED = "rejected", "Refused by Stripe"
     UNKNOWN = "unknown", "Outcome unknown"
+    GIVEN_UP = "given_up", "Given up"
 
 
-#: `sending` may be repeated with the same idempotency key while Stripe remembers it (24 h), then it is `unknown`.
+#: `sending` may be repeated with the same idempotency key while Stripe remembers it (24 h), then it is `unknown` until
+#: Stripe's list of the customer's invoice items was read. People decide about what Stripe refused.
 CHARGE_TRANSITIONS: Final = {
     ChargeState.PENDING: {ChargeState.SENDING},
     ChargeState.SENDING: {ChargeState.BILLED, ChargeState.PENDING, ChargeState.REJECTED, ChargeState.UNKNOWN},
     ChargeState.UNKNOWN: {ChargeState.BILLED, ChargeState.PENDING},
-    ChargeState.REJECTED: {ChargeState.PENDING},
+    ChargeState.REJECTED: {ChargeState.PENDING, ChargeState.GIVEN_UP},
     ChargeState.BILLED: set(),
+    ChargeState.GIVEN_UP: {ChargeState.PENDING},
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -16,9 +15,8 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action
-from unfold.forms import ActionForm
-from unfold.widgets import UnfoldAdminTextInputWidget
 
+from billing_worker.accounts.forms import ReasonForm
 from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from metering.console.seam_form import PERMISSION, describe_change, show_seam_form
@@ -87,17 +85,6 @@ class UsageFeedAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     def show_month(self, feed: UsageFeed) -> str:
         address = reverse("admin:metering_usagefeed_month", args=[feed.account_id])
         return format_html('<a href="{}?period={}">Chart and bill</a>', address, feed.period)
-
-
-class ReasonForm(ActionForm):
-    """The action and why."""
-
-    reason = forms.CharField(
-        label="",
-        required=False,
-        max_length=400,
-        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "Why? Kept with the event."}),
-    )
 
 
 @admin.register(MeterEvent)

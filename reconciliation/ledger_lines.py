@@ -48,26 +48,30 @@ class LedgerEntry:
 
     @property
     def invoices(self) -> tuple[str, ...]:
-        """The invoices that the lines stand on, in order of first appearance."""
-        return tuple(dict.fromkeys(line.invoice for line in self.lines))
+        """The invoices that the lines stand on, in order of first appearance. A requested job stands on none."""
+        return tuple(dict.fromkeys(line.invoice for line in self.lines if line.invoice))
 
     def narrow(self, invoice: str) -> LedgerEntry:
-        """The part of the entry that stands on one invoice."""
+        """The part of the entry that stands on one invoice, with what stands on none."""
         return replace(
             self,
-            lines=tuple(line for line in self.lines if line.invoice == invoice),
+            lines=tuple(line for line in self.lines if line.invoice in (invoice, "")),
             taxes={name: tax for name, tax in self.taxes.items() if name == invoice},
         )
 
 
 @dataclass(frozen=True, slots=True)
 class JobTerms:
-    """A managed job as the plan tables know it. `is_due` says that it belongs into the period."""
+    """A managed job as the plan tables know it. `is_due` says that it belongs into the period.
+
+    `is_requested`: it was asked for over our API, so the old service knows nothing of it and its record is the arbiter.
+    """
 
     job_id: int
     title: str
     amount_minor: int
     is_due: bool
+    is_requested: bool = False
 
 
 @dataclass(frozen=True, slots=True)

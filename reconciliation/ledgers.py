@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from billing_worker.accounts.models import Account, ManagedJob
 from billing_worker.accounts.selectors import get_families, get_terms_for, select_jobs_due
+from billing_worker.accounts.states import JobSource
 from billing_worker.accounts.terms import AccountTerms
 from billing_worker.core.errors import InvalidInput
 from billing_worker.core.money import to_minor, to_minor_decimal
@@ -183,7 +184,13 @@ def _read_jobs(period: Period, account_ids: Collection[int]) -> defaultdict[int,
     jobs: defaultdict[int, list[JobTerms]] = defaultdict(list)
     for job in ManagedJob.objects.filter(account_id__in=account_ids).order_by("pk"):
         jobs[job.account_id].append(
-            JobTerms(job_id=job.pk, title=job.title, amount_minor=job.amount_minor, is_due=job.pk in due)
+            JobTerms(
+                job_id=job.pk,
+                title=job.title,
+                amount_minor=job.amount_minor,
+                is_due=job.pk in due,
+                is_requested=job.source == JobSource.REQUEST,
+            )
         )
     return jobs
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from billing_worker.core.money import format_minor
-from reconciliation.ledger_lines import JobTerms, LedgerLine
+from reconciliation.ledger_lines import JobTerms, LedgerEntry, LedgerLine
 from reconciliation.states import DriftCause
 
 #: A job's number, None where the ledger does not say, and the amount billed for it.
@@ -23,10 +24,30 @@ def compare_jobs(
     known = {job.job_id: job for job in jobs}
     cause = _find_cause(legacy, stripe, extra_legacy, extra_stripe, known)
     parts = [
-        *(f"legacy billed {_describe(item, known, currency)}" for item in extra_legacy),
+        *(f"{_name_side(item, known)} {_describe(item, known, currency)}" for item in extra_legacy),
         *(f"Stripe billed {_describe(item, known, currency)}" for item in extra_stripe),
     ]
     return cause, _gross(extra_legacy, extra_stripe), "; ".join(parts)
+
+
+def add_requested_jobs(legacy: LedgerEntry, jobs: Sequence[JobTerms]) -> LedgerEntry:
+    """The legacy side with the period's jobs that were requested over our API: their records say what they cost.
+
+    The old service knows nothing of them, so without this each would be a difference, and a wrong amount would be none.
+    """
+    requested = tuple(
+        LedgerLine(
+            kind="managed",
+            amount_minor=job.amount_minor,
+            quantity=1,
+            unit_amount_decimal=None,
+            description=job.title,
+            job_id=job.job_id,
+        )
+        for job in jobs
+        if job.is_requested and job.is_due
+    )
+    return replace(legacy, lines=legacy.lines + requested) if requested else legacy
 
 
 def _subtract(
@@ -54,6 +75,11 @@ def _subtract(
 
 def _sort_key(item: JobLine) -> tuple[int, int]:
     return (item[0] or 0, item[1])
+
+
+def _name_side(item: JobLine, jobs: Mapping[int, JobTerms]) -> str:
+    job = jobs.get(item[0]) if item[0] is not None else None
+    return "a request asks for" if job is not None and job.is_requested else "legacy billed"
 
 
 def _gross(extra_legacy: list[JobLine], extra_stripe: list[JobLine]) -> int:

@@ -10,7 +10,10 @@ from django.db.models import Q
 from rest_framework_api_key.models import AbstractAPIKey
 
 from billing_worker.accounts.locales import LOCALE_CHOICES
-from billing_worker.accounts.states import AccountStatus, Biller, InvoiceFormat, JobStatus
+from billing_worker.accounts.states import AccountStatus, Biller, InvoiceFormat, JobSource, JobStatus
+
+#: Ids of requested jobs begin here; the old service counts up from 1 and never gets this far.
+FIRST_REQUESTED_JOB = 2**52
 
 
 class TestClock(models.Model):
@@ -144,19 +147,38 @@ class AccountTier(models.Model):
 
 
 class ManagedJob(models.Model):
-    """A managed-service job, billed once with its exact amount."""
+    """A managed-service job, billed once with its exact amount: the old service's row, or a request over our API."""
 
-    id = models.BigIntegerField(primary_key=True, help_text="The old service's job_id.")
+    id = models.BigIntegerField(
+        primary_key=True, help_text=f"The old service's job_id; from {FIRST_REQUESTED_JOB} on they are ours."
+    )
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="managed_jobs")
     title = models.CharField(max_length=255)
     amount_minor = models.BigIntegerField()
     currency = models.CharField(max_length=3)
     status = models.CharField(max_length=8, choices=JobStatus.choices)
     completed_at = models.DateTimeField(null=True, blank=True)
+    source = models.CharField(
+        max_length=8, choices=JobSource.choices, default=JobSource.LEGACY, db_default=JobSource.LEGACY
+    )
+    reference = models.CharField(
+        max_length=64,
+        unique=True,
+        null=True,
+        blank=True,
+        help_text="The requester's own id; the same id is the same job.",
+    )
+    requested_by = models.CharField(max_length=150, blank=True, default="", db_default="")
+    requested_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering: ClassVar = ["id"]
         constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(source=JobSource.LEGACY, reference__isnull=True, id__lt=FIRST_REQUESTED_JOB)
+                | Q(source=JobSource.REQUEST, reference__isnull=False, id__gte=FIRST_REQUESTED_JOB),
+                name="managed_job_request_has_reference",
+            ),
             models.CheckConstraint(
                 condition=Q(status=JobStatus.OPEN) | Q(completed_at__isnull=False),
                 name="managed_job_done_has_date",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 #: What a service key may be allowed to do.
-SCOPES = ("usage:write", "usage:read", "invoices:read", "internal:read", "internal:run")
+SCOPES = ("usage:write", "jobs:write", "usage:read", "invoices:read", "internal:read", "internal:run")
 
 
 class CustomerAlreadyLinked(Conflict):

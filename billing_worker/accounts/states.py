@@ -20,6 +20,11 @@ class JobStatus(TextChoices):
     BILLED = "billed", "Billed"
 
 
+class JobSource(TextChoices):
+    LEGACY = "legacy", "The old service"
+    REQUEST = "request", "A request over the API"
+
+
 class InvoiceFormat(TextChoices):
     PDF = "pdf", "PDF"
     FACTURX = "facturx", "PDF/A-3 with Factur-X (ZUGFeRD) XML"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         InvoiceCreatePreviewParams,
         InvoiceFinalizeInvoiceParams,
         InvoiceItemCreateParams,
+        InvoiceItemListParams,
         InvoiceListParams,
         InvoiceUpdateParams,
     )
@@ -101,6 +102,15 @@ def create_invoice_item(
     return parse_invoice_item(
         call("post", make_path("invoiceitems"), params, idempotency_key=idempotency_key)
     )
+
+
+def list_invoice_items(*, customer: str, created_from: datetime | None = None) -> Iterator[InvoiceItem]:
+    """A customer's invoice items, billed ones included, newest first."""
+    params: InvoiceItemListParams = {"customer": customer}
+    if created_from is not None:
+        params["created"] = {"gte": int(created_from.timestamp())}
+    for payload in iterate(make_path("invoiceitems"), params):
+        yield parse_invoice_item(payload)
 
 
 def _complete(payload: dict[str, Any]) -> Invoice:

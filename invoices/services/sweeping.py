@@ -13,6 +13,7 @@ from billing_worker.alerts.kicks import send_kick
 from billing_worker.deadlocks import retry_when_undone
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.selectors import select_due_documents, select_due_mails, select_undocumented
+from invoices.services.charge_decisions import resolve_charges
 from invoices.services.documents import FINAL_STATUSES, ensure_document, release_stale_renders
 from invoices.services.mails import CLAIM_EXPIRES_AFTER, queue_first_mail, resolve_stale_mails
 from invoices.services.managed import release_stale_charges
@@ -40,6 +41,7 @@ class SweepReport:
     mails_kicked: int = 0
     mails_silent: int = 0
     charges_released: int = 0
+    charges_resolved: int = 0
     payments_kicked: int = 0
     receipts_created: int = 0
 
@@ -64,6 +66,7 @@ def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTE
         report.mails_kicked += send_kick("invoices.deliver_mail", mail_id)
     report.mails_silent = alert_silent_mails(now=now)
     report.charges_released = release_stale_charges(now=now)
+    report.charges_resolved = resolve_charges(now=now)
     for invoice_id in list(select_unread_payments().values_list("invoice_id", flat=True)[:BATCH]):
         report.payments_kicked += send_kick("invoices.read_payments", invoice_id)
     if any(asdict(report).values()):

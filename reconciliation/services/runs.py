@@ -16,7 +16,9 @@ from billing_worker.core.errors import Conflict, InvalidInput
 from billing_worker.core.money import format_minor
 from billing_worker.core.periods import Period
 from reconciliation import ledgers
+from reconciliation.ledger_lines import LedgerEntry
 from reconciliation.matching import Difference, compare_entries
+from reconciliation.matching_jobs import add_requested_jobs
 from reconciliation.models import AccountResult, Drift, ReconciliationRun
 from reconciliation.services.drifts import record_difference, resolve_drift
 from reconciliation.states import DriftState, RunState
@@ -60,10 +62,11 @@ def compare_period(*, period: Period, payer_ids: Collection[int]) -> list[PayerC
     keys = legacy.keys() | stripe.keys() | {(pk, context.currency) for pk, context in contexts.items()}
     comparisons = []
     for account_id, currency in sorted(keys):
-        theirs, ours = legacy.get((account_id, currency)), stripe.get((account_id, currency))
-        differences = compare_entries(
-            legacy=theirs, stripe=ours, terms=contexts[account_id].terms, currency=currency
-        )
+        context, ours = contexts[account_id], stripe.get((account_id, currency))
+        theirs = legacy.get((account_id, currency))
+        if currency == context.currency:
+            theirs = add_requested_jobs(theirs or LedgerEntry(account_id, currency), context.terms.jobs)
+        differences = compare_entries(legacy=theirs, stripe=ours, terms=context.terms, currency=currency)
         comparisons.append(
             PayerComparison(
                 account_id=account_id,

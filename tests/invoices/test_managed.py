@@ -79,6 +79,7 @@ def test_a_job_becomes_one_item_with_its_exact_amount(stripe):
         "period_start": job.completed_at,
         "period_end": job.completed_at,
         "metadata": {"kind": "managed", "account_id": str(job.account_id), "job_id": str(job.pk)},
+        "invoice": None,
     }
     charge = ManagedCharge.objects.get()
     assert (charge.state, charge.stripe_invoice_item_id) == (ChargeState.BILLED, f"ii_managed-job-{job.pk}")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reconciliation.ledger_lines import JobTerms, LedgerEntry, LedgerLine, PayerTerms
 from reconciliation.matching import Difference, compare_entries
+from reconciliation.matching_jobs import add_requested_jobs
 from reconciliation.states import DriftCause
 from tests.reconciliation.lines import custom, fee, job, ledger, terms, usage
 
@@ -198,6 +199,30 @@ class TestManagedJobs:
     def test_causes(self, legacy, stripe, cause, difference, gross):
         found = compare(ledger(fee(100), *legacy), ledger(fee(100), *stripe), terms(jobs=self.JOBS))
         assert one(found) == ("managed", cause, difference, gross)
+
+    @pytest.mark.parametrize(
+        ("stripe", "cause", "gross"),
+        [
+            ([job(9, 5000)], None, 0),
+            ([job(9, 5001)], DriftCause.JOB_AMOUNT_DIFFERS, 1),
+            ([], DriftCause.JOB_MISSING_IN_STRIPE, 5000),
+            ([job(9, 5000), job(9, 5000)], DriftCause.JOB_BILLED_AGAIN, 5000),
+            ([job(9, 5000), job(11, 300)], DriftCause.JOB_BILLED_AGAIN, 300),
+        ],
+    )
+    def test_a_requested_job_is_held_against_its_own_record(self, stripe, cause, gross):
+        jobs = (
+            JobTerms(9, "Requested", 5000, True, is_requested=True),
+            JobTerms(11, "Requested for another month", 300, False, is_requested=True),
+        )
+        legacy = add_requested_jobs(ledger(fee(100)), jobs)
+        found = compare(legacy, ledger(fee(100), *stripe), terms(jobs=jobs))
+        assert [(one.cause, one.gross_minor) for one in found] == ([(cause, gross)] if cause else [])
+        if cause == DriftCause.JOB_AMOUNT_DIFFERS:
+            assert "a request asks for job 9 at 50.00 USD" in found[0].explanation
+        # A bill of nothing else is no bill that one side misses.
+        alone = compare(add_requested_jobs(ledger(), jobs), ledger(*stripe), terms(jobs=jobs))
+        assert bool(alone) == bool(cause)
 
     def test_what_is_told_about_them(self):
         found = compare(

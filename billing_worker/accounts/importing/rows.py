@@ -10,6 +10,13 @@ from django.db import models
 
 from billing_worker.accounts.importing.drafts import AccountDraft
 from billing_worker.accounts.models import Account, AccountPlan, AccountTier, ManagedJob
+from billing_worker.accounts.states import JobSource
+
+#: Which rows the old service's tables decide about: a job that was requested from us is none of them.
+_OURS: dict[type[models.Model], dict[str, Any]] = {ManagedJob: {"source": JobSource.LEGACY}}
+
+#: Columns that the old service knows nothing of.
+_OF_REQUESTS = frozenset({"source", "reference", "requested_by", "requested_at"})
 
 Wanted = dict[tuple[Any, ...], dict[str, Any]]
 
@@ -47,7 +54,8 @@ def _sync_model(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     manager = model._default_manager
     existing = {
-        tuple(getattr(row, name) for name in identity): row for row in manager.filter(account=account)
+        tuple(getattr(row, name) for name in identity): row
+        for row in manager.filter(account=account, **(_OURS.get(model, {})))
     }
     before: list[dict[str, Any]] = []
     after: list[dict[str, Any]] = []
@@ -76,7 +84,7 @@ def _value_names(row: models.Model, identity: tuple[str, ...]) -> list[str]:
     return [
         field.attname
         for field in row._meta.concrete_fields
-        if field.attname not in {*identity, "id", "account_id"}
+        if field.attname not in {*identity, *_OF_REQUESTS, "id", "account_id"}
     ]
 
 

@@ -32,6 +32,7 @@ class Command(BillingCommand):
         self.stdout.write(
             f"{period}: {report.billed} billed ({report.created} new), {report.waiting} waiting, "
             f"{report.rejected} rejected, {report.unknown} unknown, {report.skipped} skipped"
+            + (f", {report.given_up} given up" if report.given_up else "")
         )
         if report.waiting or report.rejected or report.unknown:
             raise CommandError(
