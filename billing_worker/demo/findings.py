@@ -123,10 +123,13 @@ def _check_holds(scene: Scene) -> None:
 
 
 def _check_invoices(scene: Scene) -> None:
-    """One PDF and one mail for each finalized invoice, the mailed bytes being the stored ones."""
+    """One PDF and one mail for each finalized invoice and each payment, the mailed bytes being the stored ones."""
     from billing_worker.mirror.models import StripeInvoice
+    from invoices.models import InvoiceDocument
 
-    invoices = list(StripeInvoice.objects.filter(status__in=["open", "paid"]))
+    invoices = StripeInvoice.objects.filter(status__in=["open", "paid"]).count()
+    paid = StripeInvoice.objects.filter(status="paid", amount_paid_minor__gt=0).count()
+    papers = invoices + paid
     stored = {
         hashlib.sha256(path.read_bytes()).hexdigest(): path for path in (FOLDER / "invoices").rglob("*.pdf")
     }
@@ -137,8 +140,12 @@ def _check_invoices(scene: Scene) -> None:
         for part in message.iter_attachments()
         if part.get_content_type() == "application/pdf"
     )
-    scene.tell.check("PDFs stored, one for each finalized invoice", expected=len(invoices), found=len(stored))
-    scene.tell.check("Mails sent, one for each", expected=len(invoices), found=len(messages))
+    receipts = InvoiceDocument.objects.filter(kind="receipt", state="stored").count()
+    scene.tell.check("Receipts, one for each invoice that was paid", expected=paid, found=receipts)
+    scene.tell.check(
+        "PDFs stored, one for each finalized invoice and receipt", expected=papers, found=len(stored)
+    )
+    scene.tell.check("Mails sent, one for each", expected=papers, found=len(messages))
     same = sum(1 for digest in stored if attached[digest] == 1)
     scene.tell.check("Mails that carry the stored PDF, once", expected=len(stored), found=same)
     copied = sum(
