@@ -74,6 +74,10 @@ class SamplesAnswerSchema(serializers.Serializer[Any]):
     reasons = RefusalSchema(many=True, help_text="One for each rejected sample.")
 
 
+class WholeRefusalSchema(serializers.Serializer[Any]):
+    error = serializers.DictField(help_text="Why no sample was looked at: the body is no batch of 1 to 1,000.")
+
+
 class RawJSONParser(BaseParser):
     """The body as it was signed; nothing beyond `MAX_BODY` is read."""
 
@@ -111,7 +115,11 @@ class SamplesView(APIView):
             401: None,
             409: SamplesAnswerSchema,
             413: None,
-            422: SamplesAnswerSchema,
+            422: PolymorphicProxySerializer(
+                component_name="SamplesRefusal",
+                serializers=[SamplesAnswerSchema, WholeRefusalSchema],
+                resource_type_field_name=None,
+            ),
             503: None,
         },
     )
