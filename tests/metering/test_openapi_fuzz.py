@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -25,7 +26,9 @@ OPERATIONS = [("/usage", "POST"), ("/usage/{account_id}/{period}", "GET")]
 CHECKS: list[Any] = [not_a_server_error, status_code_conformance, response_schema_conformance]
 
 
+@functools.cache
 def load_schema() -> Any:
+    """Made once: it takes longer than the requests."""
     schema = schemathesis.openapi.from_dict(SchemaGenerator().get_schema(request=None, public=True))
     schema.app = get_wsgi_application()
     return schema
