@@ -75,7 +75,9 @@ class SamplesAnswerSchema(serializers.Serializer[Any]):
 
 
 class WholeRefusalSchema(serializers.Serializer[Any]):
-    error = serializers.DictField(help_text="Why no sample was looked at: the body is no batch of 1 to 1,000.")
+    error = serializers.DictField(
+        help_text="Why no sample was looked at: the body is no batch of 1 to 1,000."
+    )
 
 
 class RawJSONParser(BaseParser):
