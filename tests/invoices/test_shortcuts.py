@@ -17,6 +17,7 @@ from invoices.rendering import pdf, shortcuts
 from invoices.rendering.assets import AssetFetcher
 from invoices.rendering.markup import Markup
 from invoices.rendering.pdf import render_pdf
+from invoices.rendering.shortcuts import styles
 from tests.invoices.samples import VARIANTS, build_content, build_line
 from tests.invoices.test_rendering import HOSTILE
 
@@ -98,25 +99,34 @@ def test_what_the_templates_do_not_use_is_left_to_weasyprint():
 
 
 @pytest.mark.parametrize(
-    "styles", ["body { overflow: hidden }", "p::before { content: 'before ' }", "p { color: red }"]
+    "rules", ["body { overflow: hidden }", "p::before { content: 'before ' }", "p { color: red }"]
 )
-def test_styles_that_cannot_be_kept_are_made_anew_for_each_document(styles):
+def test_styles_that_cannot_be_kept_are_made_anew_for_each_document(rules):
     for anchor in ("one", "two"):
         body = f"<p id='{anchor}'>text</p>"
         with shortcuts.left_out():
-            plain = print_markup(body, styles)
-        assert [print_markup(body, styles) for _ in range(2)] == [plain, plain]
+            plain = print_markup(body, rules)
+        assert [print_markup(body, rules) for _ in range(2)] == [plain, plain]
+
+
+def test_a_second_document_of_a_kind_computes_no_styles(monkeypatch):
+    render_pdf(build_content())
+    made = []
+    monkeypatch.setattr(styles, "ComputedStyle", lambda *given: made.append(given))
+    other = build_content(buyer=Party(name="Another <Customer>", address=("Elsewhere",)), number="NWA-0008")
+    assert render_pdf(other).pages == 1
+    assert made == []
 
 
 def test_the_language_of_a_document_is_its_own():
     """Words are hyphenated by their language, on the same style sheets."""
-    styles = "body { hyphens: auto; width: 10mm; font: 12px 'Invoice Sans' } p { display: block }"
+    rules = "body { hyphens: auto; width: 10mm; font: 12px 'Invoice Sans' } p { display: block }"
     body = "<p>Donaudampfschifffahrt, a representation</p><p lang='es'>incomprensibilidad</p>"
     found = {}
     for language in ("en", "de", "en"):
         with shortcuts.left_out():
-            plain = print_markup(body, styles, language)
-        assert print_markup(body, styles, language) == plain
+            plain = print_markup(body, rules, language)
+        assert print_markup(body, rules, language) == plain
         found[language] = plain
     assert len(found["en"]) != len(found["de"])
 
@@ -168,14 +178,14 @@ than one line, as a paragraph of a letter is set in print</div>
 
 
 @cache
-def _load_sheets(styles: str) -> list[CSS]:
+def _load_sheets(rules: str) -> list[CSS]:
     fonts = pdf._load_fonts(with_system=False)
-    return [fonts.faces, pdf._parse(styles, fonts.config)]
+    return [fonts.faces, pdf._parse(rules, fonts.config)]
 
 
-def print_markup(body: str, styles: str, language: str = "en") -> bytes:
+def print_markup(body: str, rules: str, language: str = "en") -> bytes:
     fonts = pdf._load_fonts(with_system=False)
-    sheets = _load_sheets(styles)
+    sheets = _load_sheets(rules)
     html = f'<html lang="{language}"><head><title>Zoo</title></head><body>{body}</body></html>'
     with shortcuts.taken():
         document = Markup(html, AssetFetcher()).render(

@@ -22,8 +22,6 @@ from weasyprint.css import (
 
 #: Of how many lists of style sheets the styles are kept: template versions times paper sizes times fonts.
 _LISTS: Final = 12
-#: Attributes that WeasyPrint makes a style of that belongs to one document.
-_KEPT_APART: Final = frozenset(("style", "id", "name"))
 
 
 class Memory:
@@ -77,7 +75,8 @@ class RememberedStyles(StyleFor):
         root = html.etree_element
         for element in html.wrapper_element.iter_subtree():
             node = element.etree_element
-            if not _KEPT_APART.isdisjoint(node.attrib):
+            if "style" in node.attrib or "id" in node.attrib or (node.tag == "a" and "name" in node.attrib):
+                # WeasyPrint makes a style of these that belongs to this document.
                 return False
             language = node.get("lang")
             parent = computed[element.parent.etree_element, None] if element.parent else None
