@@ -22,7 +22,7 @@ from typing import Any, Final
 import pydyf
 import weasyprint
 
-from invoices.rendering.shortcuts import boxes, drawing, styles, texts, writing
+from invoices.rendering.shortcuts import boxes, drawing, glyphs, styles, texts, writing
 
 #: What the shortcuts were written for. Another version: read what changed in the functions that are replaced, then
 #: correct the shortcuts and these numbers together.
@@ -43,7 +43,7 @@ class Shortcut:
 
 SHORTCUTS: Final = tuple(
     Shortcut(owner, name, replacement, owner.__dict__[name])
-    for module in (texts, styles, boxes, drawing, writing)
+    for module in (texts, glyphs, styles, boxes, drawing, writing)
     for owner, name, replacement in module.SHORTCUTS
 )
 
@@ -54,7 +54,7 @@ def find_versions() -> dict[str, str]:
 
 def fit() -> bool:
     """Whether the installed versions are those that the shortcuts were written for."""
-    return find_versions() == WRITTEN_FOR
+    return find_versions() == WRITTEN_FOR and glyphs.check_sizes()
 
 
 _placed = False

@@ -1,27 +1,34 @@
-"""Texts: Pango's objects are kept and used again, because the same few fonts and sizes print everything."""
+"""Texts: Pango shapes a text once, and its objects are kept, because the same few fonts and sizes print everything.
+
+WeasyPrint shapes every text when it lays it out, throws the glyphs away, and shapes it again when it draws it. Here the
+glyphs of a text that stands on one line are kept with it, and those of short texts for the next document too: the
+template's own words are on every invoice.
+"""
 
 from __future__ import annotations
 
-import struct
 from typing import Any, Final
 
-from weasyprint.draw import text as drawing
+from weasyprint.css import Style
 from weasyprint.text import line_break
 from weasyprint.text.constants import LST_TO_ISO, PANGO_DIRECTION
 from weasyprint.text.ffi import FROM_UNITS, ffi, gobject, pango
 from weasyprint.text.fonts import font_features, get_font_description
 from weasyprint.text.line_break import Layout
 
+from invoices.rendering.shortcuts import glyphs
+
 _setup: Final = Layout.setup
 _set_text: Final = Layout.set_text
 _deactivate: Final = Layout.deactivate
 _strut: Final = line_break.strut
-_draw_first_line: Final = drawing.draw_first_line
+_reactivate: Final = Layout.reactivate
+_split_first_line: Final = line_break.split_first_line
 
 _RECTANGLE: Final = ffi.new("PangoRectangle *")
-#: A glyph as Pango keeps it: id, width, two offsets, flags.
-_GLYPH: Final = struct.Struct("=IiiiI")
-assert ffi.sizeof("PangoGlyphInfo") == _GLYPH.size
+#: How long a text may be to be kept for other documents, and how many are kept of each font and size.
+_SHORT: Final = 40
+_MANY: Final = 256
 
 
 class Shelf:
@@ -36,6 +43,7 @@ class Shelf:
         self.description = get_font_description(style)
         self.attributes = _make_attributes(style, breaks_words=breaks_words)
         self.layouts: list[Any] = []
+        self.lines: dict[str, tuple[Any, ...]] = {}
 
     def take(self) -> Any:
         if self.layouts:
@@ -95,7 +103,8 @@ def find_shelf(style: Any) -> Shelf | None:
 
 def _find_shelf(style: Any) -> Shelf | None:
     plain = (
-        style["text_decoration_line"] == "none"
+        isinstance(style, Style)
+        and style["text_decoration_line"] == "none"
         and style["letter_spacing"] in ("normal", 0)
         and not style["word_spacing"]
     )
@@ -134,8 +143,9 @@ def _find_context(style: Any, direction: str) -> tuple[Any, Any]:
 
 def setup(self: Any, style: Any) -> None:
     """`Layout.setup`, with a layout from the shelf."""
-    shelf = find_shelf(style) if not self.justification_spacing else None
+    shelf = None if self.justification_spacing else find_shelf(style)
     self.shelf = shelf
+    self.line = None
     if shelf is None:
         _setup(self, style)
         return
@@ -165,10 +175,82 @@ def set_text(self: Any, text: str, justify: bool = False) -> None:
 
 
 def deactivate(self: Any) -> None:
-    """`Layout.deactivate`: the layout goes back to the shelf."""
+    """`Layout.deactivate`: the layout goes back to the shelf. What has glyphs to draw was never taken from it."""
+    if "layout" not in self.__dict__:
+        return
     if self.shelf is not None:
         self.shelf.put_back(self.layout)
     _deactivate(self)
+
+
+def reactivate(self: Any, style: Any) -> None:
+    """`Layout.reactivate`, if there are no glyphs to draw without it."""
+    if self.line is None:
+        _reactivate(self, style)
+
+
+def first_line_metrics(
+    first_line: Any,
+    text: str,
+    layout: Any,
+    resume_at: int | None,
+    space_collapse: bool,
+    style: Any,
+    hyphenated: bool = False,
+    hyphenation_character: str | None = None,
+) -> tuple[Any, ...]:
+    """`first_line_metrics`, which keeps the glyphs of the line."""
+    length = first_line.length
+    if hyphenated:
+        assert hyphenation_character is not None
+        length -= len(hyphenation_character.encode())
+    elif resume_at:
+        # Drawn without a width, so measured without one.
+        pango.pango_layout_set_width(layout.layout, -1)
+        first_text = text.encode()[:length].decode()
+        layout.set_text(first_text.rstrip(" ") if space_collapse else first_text)
+        first_line, _ = layout.get_first_line()
+        length = first_line.length if first_line is not None else 0
+    width, height = line_size(first_line, style)
+    baseline = pango.pango_layout_get_baseline(layout.layout) * FROM_UNITS
+    if layout.shelf is not None:
+        layout.line = glyphs.read_line(style.font_config, layout, first_line)
+    layout.deactivate()
+    return layout, length, resume_at, width, height, baseline
+
+
+def split_first_line(
+    text: str,
+    style: Any,
+    context: Any,
+    max_width: float | None,
+    justification_spacing: float,
+    is_line_start: bool = True,
+    minimum: bool = False,
+) -> tuple[Any, ...]:
+    """`split_first_line`, from memory for a short text that fits on its line as it did before."""
+    shelf = None if justification_spacing or len(text) > _SHORT else find_shelf(style)
+    if shelf is None:
+        return _split_first_line(  # type: ignore[no-any-return]
+            text, style, context, max_width, justification_spacing, is_line_start, minimum
+        )
+    known = shelf.lines.get(text)
+    if known is not None:
+        width = known[3]
+        if max_width is None or width <= max_width or style["white_space"] in ("nowrap", "pre"):
+            layout = Layout.__new__(Layout)
+            layout.__dict__.update(known[0].__dict__)
+            layout.max_width = max_width
+            return layout, *known[1:]
+    found: tuple[Any, ...] = _split_first_line(
+        text, style, context, max_width, justification_spacing, is_line_start, minimum
+    )
+    layout, _, resume_at = found[:3]
+    if resume_at is None and layout.line is not None and layout.text == text:
+        if len(shelf.lines) >= _MANY:
+            shelf.lines.clear()
+        shelf.lines[text] = found
+    return found
 
 
 def line_size(line: Any, style: Any) -> tuple[float, float]:
@@ -190,91 +272,13 @@ def strut(style: Any) -> tuple[float, float]:
         return style._strut  # type: ignore[no-any-return]
 
 
-def draw_first_line(stream: Any, textbox: Any, text_overflow: str, block_ellipsis: Any, matrix: Any) -> Any:
-    """`draw_first_line` for texts in outline fonts whose glyphs all stand on the line; the original for the rest.
-
-    Looks at all of a text's glyphs before it writes anything, so that it can still leave it to the original.
-    """
-    text = textbox.text
-    if text_overflow == "ellipsis" or block_ellipsis != "none" or not text.strip():
-        return _draw_first_line(stream, textbox, text_overflow, block_ellipsis, matrix)
-    layout = textbox.pango_layout
-    pango.pango_layout_set_single_paragraph_mode(layout.layout, True)
-    line, _ = layout.get_first_line()
-    runs = []
-    run = line.runs[0]
-    while run != ffi.NULL:
-        item = run.data
-        run = run.next
-        font, size = stream.add_font(item.item.analysis.font)
-        string = item.glyphs
-        glyphs = list(_GLYPH.iter_unpack(ffi.buffer(string.glyphs, string.num_glyphs * _GLYPH.size)))
-        odd = (font.bitmap or font.png or font.svg or font.colr or pango.pango_version() < 14802) or any(
-            glyph >= _ODD_GLYPH or x or y for glyph, _, x, y, _ in glyphs
-        )
-        if odd or not size:
-            return _draw_first_line(stream, textbox, text_overflow, block_ellipsis, matrix)
-        runs.append((item, font, size, glyphs))
-    stream.set_text_matrix(*matrix.values)
-    written: list[str] = []
-    previous = None
-    for item, font, size, glyphs in runs:
-        pango_font = item.item.analysis.font
-        if pango_font != previous:
-            previous = pango_font
-            if written:
-                stream.show_text("".join(written))
-                written = []
-            stream.set_font_size(font.hash, size)
-        _write_run(stream, layout, item, font, size, glyphs, written)
-    stream.show_text("".join(written))
-    return []
-
-
-#: Pango's empty glyph and its flag for a missing one.
-_ODD_GLYPH: Final = min(pango.PANGO_GLYPH_EMPTY, pango.PANGO_GLYPH_UNKNOWN_FLAG)
-
-
-def _write_run(
-    stream: Any, layout: Any, item: Any, font: Any, size: float, glyphs: list[Any], written: list[str]
-) -> None:
-    """Add a run's glyphs, as hexadecimal strings with the kerning between them, to what is to be shown."""
-    widths, known = font.widths, font.to_unicode
-    string = "<"
-    for index, (glyph, width, _, _, _) in enumerate(glyphs):
-        if glyph not in known:
-            known[glyph] = _read_cluster(layout, item, index, len(glyphs))
-        string += f"{glyph:04x}"
-        if glyph in widths:
-            logical = widths[glyph]
-        else:
-            pango.pango_font_get_glyph_extents(
-                item.item.analysis.font, glyph, stream.ink_rect, stream.logical_rect
-            )
-            logical = widths[glyph] = round(stream.logical_rect.width * 1000 * FROM_UNITS / size)
-        kerning = logical - width * 1000 * FROM_UNITS / size
-        if kerning:
-            string += f">{int(kerning)}<"
-    written.append(string[:-1] if string[-1] == "<" else string + ">")
-
-
-def _read_cluster(layout: Any, item: Any, index: int, count: int) -> str:
-    """The characters that a glyph stands for."""
-    clusters, offset, length = item.glyphs.log_clusters, item.item.offset, item.item.length
-    start = clusters[index]
-    if item.item.analysis.level % 2:
-        end = length if index == 0 else clusters[index - 1]
-    else:
-        end = length if index == count - 1 else clusters[index + 1]
-    text: str = layout.text
-    return text.encode()[offset + start : offset + end].decode()
-
-
 SHORTCUTS: Final = [
     (Layout, "setup", setup),
     (Layout, "set_text", set_text),
     (Layout, "deactivate", deactivate),
+    (Layout, "reactivate", reactivate),
+    (line_break, "first_line_metrics", first_line_metrics),
+    (line_break, "split_first_line", split_first_line),
     (line_break, "line_size", line_size),
     (line_break, "strut", strut),
-    (drawing, "draw_first_line", draw_first_line),
 ]
