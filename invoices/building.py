@@ -24,6 +24,7 @@ from invoices.content import (
     PostalAddress,
     clean_text,
 )
+from invoices.daily_usage import find_daily_usage
 from invoices.locales import choose_page_size
 
 
@@ -65,6 +66,7 @@ def build_content(invoice: StripeInvoice) -> InvoiceContent:
         amount_remaining_minor=invoice.amount_remaining_minor,
         hosted_invoice_url=_keep_link(invoice.hosted_invoice_url),
         lines=tuple(_build_line(line, plans, accounts) for line in lines),
+        daily_usage=find_daily_usage(invoice, lines),
     )
 
 

@@ -10,13 +10,13 @@ import hashlib
 import json
 import re
 import unicodedata
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from billing_worker.core.rating import LineKind
+from billing_worker.core.rating import LineKind, UsageType
 
 DocumentKind = Literal["invoice", "credit_note", "receipt"]
 PageSize = Literal["A4", "Letter"]
@@ -128,6 +128,20 @@ class Payment(_Frozen):
     last4: str = ""
 
 
+class UsageSeries(_Frozen):
+    """What was used of one type on each day (UTC), in units."""
+
+    kind: UsageType
+    units: tuple[int, ...]
+
+
+class DailyUsage(_Frozen):
+    """The billed usage by day from `start_date` on: each series adds up to the lines of its kind."""
+
+    start_date: date
+    series: tuple[UsageSeries, ...]
+
+
 class InvoiceContent(_Frozen):
     """A whole document. `amount_due_minor` is what Stripe asked for, `amount_remaining_minor` what is still open.
 
@@ -166,6 +180,7 @@ class InvoiceContent(_Frozen):
     bank: BankAccount | None = None
     invoice_format: InvoiceFormat = "pdf"
     payment: Payment | None = None
+    daily_usage: DailyUsage | None = None
 
     @property
     def subject(self) -> str:
@@ -174,7 +189,7 @@ class InvoiceContent(_Frozen):
 
 
 #: Left out where a document has none of it: what was printed before these came keeps its hash.
-_LEFT_OUT: Final = ("payment",)
+_LEFT_OUT: Final = ("payment", "daily_usage")
 
 
 def dump_content(content: InvoiceContent) -> dict[str, object]:

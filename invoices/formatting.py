@@ -8,8 +8,8 @@ from decimal import Decimal
 from functools import cache
 
 from babel import Locale
-from babel.dates import format_date, format_interval
-from babel.numbers import format_currency, format_decimal
+from babel.dates import format_date, format_interval, format_skeleton
+from babel.numbers import format_compact_decimal, format_currency, format_decimal
 
 from billing_worker.core.money import get_exponent, to_major
 
@@ -34,6 +34,11 @@ class Formatter:
     def number(self, value: int) -> str:
         return format_decimal(value, locale=self.locale)
 
+    def compact(self, value: int) -> str:
+        """Short, for a scale: `250K`, `250.000`, `25万`."""
+        short = format_compact_decimal(value, format_type="short", locale=self.locale, fraction_digits=1)
+        return self.number(value) if short.isdigit() else short
+
     def decimal(self, value: Decimal) -> str:
         """With the places that it has: `19`, `8,875`."""
         return format_decimal(value.normalize(), locale=self.locale, decimal_quantization=False)
@@ -48,6 +53,10 @@ class Formatter:
         if start.date() == last.date():
             return self.short_date(start)
         return format_interval(start.date(), last.date(), "yMMMd", locale=self.locale)
+
+    def day(self, moment: datetime) -> str:
+        """The UTC day without its year: `Oct 31`, `31. Okt.`."""
+        return format_skeleton("MMMd", moment, locale=self.locale)
 
     def short_date(self, moment: datetime) -> str:
         return format_date(moment, format="medium", locale=self.locale)

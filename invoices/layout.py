@@ -18,6 +18,7 @@ from invoices.papers.base import Paper, Sum
 from invoices.rendering.fonts import make_printable
 from invoices.sections import Section, build_sections
 from invoices.taxes import Category, group_taxes
+from invoices.usage_chart import UsageChart, build_usage_chart
 
 #: What is printed of a category without tax, because the customer's own books depend on it.
 TAX_NOTES: Final[Mapping[Category, str]] = {"AE": "reverse_charge_note", "E": "tax_exempt_note"}
@@ -45,6 +46,7 @@ class Page:
     sums: Sequence[Sum]
     show_remittance: bool
     created: str
+    chart: UsageChart | None
 
 
 def build_page(content: InvoiceContent) -> Page:
@@ -71,6 +73,7 @@ def build_page(content: InvoiceContent) -> Page:
         sums=paper.sums,
         show_remittance=paper.show_remittance,
         created=content.issued_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        chart=build_usage_chart(content, formatter, texts),
     )
 
 

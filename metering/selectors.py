@@ -93,6 +93,32 @@ def get_period_usage(account_id: int, period: Period) -> PeriodUsage:
     )
 
 
+def get_daily_units(
+    customer: str, *, start_at: datetime, end_at: datetime
+) -> dict[UsageType, tuple[int, ...]]:
+    """What Stripe counted for a customer on each day (UTC) of `[start_at, end_at)`, by usage type: what was sent.
+
+    Both bounds are midnights. Types of which nothing was sent are left out. Empty where a month was told as a whole:
+    nobody knows its days then.
+    """
+    sent = MeterEvent.objects.filter(
+        lane__customer=customer,
+        meter__in=USAGE_TYPES,
+        state=EventState.SENT,
+        bucket_start_at__gte=start_at,
+        bucket_start_at__lt=end_at,
+    )
+    rows = sent.order_by().values_list("meter", "bucket").annotate(total=Sum("value"))
+    count = (end_at - start_at).days
+    found: dict[str, list[int]] = {}
+    for meter, bucket, total in rows:
+        if len(bucket) != len("2026-10-05"):
+            return {}
+        day = (date.fromisoformat(bucket) - start_at.date()).days
+        found.setdefault(meter, [0] * count)[day] = total
+    return {kind: tuple(found[kind]) for kind in USAGE_TYPES if kind in found}
+
+
 def count_events_by_state(period: Period | None = None) -> dict[str, int]:
     """How many meter events are in each state that any is in."""
     events = MeterEvent.objects.all() if period is None else MeterEvent.objects.filter(period=str(period))

@@ -122,6 +122,9 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
 }
 
+#: Where documents get their usage by day from: invoices and metering do not import each other.
+INVOICE_USAGE_DAYS = "metering.selectors.get_daily_units"
+
 EMAIL_BACKEND = build_email_backend(ENV)
 EMAIL_FILE_PATH = str(ENV.VAR_DIR / "mail")
 DEFAULT_FROM_EMAIL = ENV.BILLING_FROM_ADDRESS

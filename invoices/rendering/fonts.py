@@ -59,6 +59,11 @@ def find_fonts() -> list[FontFile]:
     return [font for font in (*OWN_FONTS, *SYSTEM_FONTS) if font.path.is_file()]
 
 
+def list_families() -> str:
+    """The families of all fonts that are there, in the order in which they are tried, as an SVG names them."""
+    return ", ".join(dict.fromkeys(font.family for font in find_fonts()))
+
+
 @cache
 def get_coverage(*, with_system: bool = True) -> frozenset[int]:
     """Every code point that the project's own fonts can print, or those and the system's. Read once a process."""

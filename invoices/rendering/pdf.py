@@ -29,9 +29,10 @@ from invoices.einvoice import build_xml, carries_xml, embedding
 from invoices.layout import build_page
 from invoices.rendering import shortcuts
 from invoices.rendering.assets import BASE_URL, AssetFetcher
-from invoices.rendering.fonts import OWN_FONTS, find_fonts, is_own_text
+from invoices.rendering.fonts import OWN_FONTS, find_fonts, is_own_text, list_families
 from invoices.rendering.markup import Markup
 from invoices.rendering.versions import get_current_version, get_template_name, read_styles
+from invoices.usage_chart import draw_usage_chart
 
 #: Tagged for screen readers. It costs 5 KB and no time that can be measured.
 PDF_VARIANT: Final = "pdf/ua-1"
@@ -99,6 +100,11 @@ def render_html(content: InvoiceContent, *, version: str | None = None) -> str:
             "page": page,
             "logo_url": f"{BASE_URL}assets/{brand.logo}",
             "qr_url": _draw_qr(page.pay_url) if page.pay_url else "",
+            "chart_url": draw_usage_chart(
+                page.chart, accent=brand.accent, ink="#4b5563", families=list_families()
+            )
+            if page.chart
+            else "",
             "remittance": brand.remittance,
         }
     )
