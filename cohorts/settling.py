@@ -8,6 +8,7 @@ from billing_worker.webhooks.models import InboxEvent
 from billing_worker.webhooks.states import InboxState
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.selectors import select_undocumented
+from invoices.services.credit_notes import select_undocumented_notes
 from invoices.services.payments import select_unread_payments
 from invoices.states import DocumentState, MailState
 from metering.models import MeterEvent
@@ -56,7 +57,7 @@ def count_open_work() -> OpenWork:
         failed_events=InboxEvent.objects.filter(state=InboxState.FAILED).count(),
         meter_events=MeterEvent.objects.filter(state__in=OPEN_STATES).count(),
         payments=select_unread_payments().count(),
-        undocumented=select_undocumented(("open", "paid")).count(),
+        undocumented=select_undocumented(("open", "paid")).count() + select_undocumented_notes().count(),
         documents=documents.filter(state__in=[DocumentState.PENDING, DocumentState.RENDERING]).count(),
         stuck_documents=documents.filter(state__in=[DocumentState.BLOCKED, DocumentState.FAILED]).count(),
         mails=mails.filter(state__in=[MailState.QUEUED, MailState.SENDING]).count(),

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 from billing_worker.core.money import format_minor
 from invoices.content import InvoiceContent
-from invoices.papers import receipt
+from invoices.papers import credit_note, receipt
 from invoices.papers.base import Mismatch
+
+_SUMS: Final[Mapping[str, Callable[[InvoiceContent], list[tuple[str, int, int]]]]] = {
+    "credit_note": credit_note.list_sums,
+    "receipt": receipt.list_sums,
+}
 
 
 def find_mismatches(content: InvoiceContent) -> list[Mismatch]:
@@ -14,8 +22,8 @@ def find_mismatches(content: InvoiceContent) -> list[Mismatch]:
     lines = subtotal; lines + tax - discounts = total; paid + remaining = due (a void invoice has nothing remaining).
     Taxes are exclusive of the lines' amounts, as on every price of this catalog.
     """
-    if content.document_kind == "receipt":
-        compared = [_compare(content, *sums) for sums in receipt.list_sums(content)]
+    if content.document_kind in _SUMS:
+        compared = [_compare(content, *sums) for sums in _SUMS[content.document_kind](content)]
         return [mismatch for mismatch in compared if mismatch is not None]
     lines = sum(line.amount_minor for line in content.lines)
     total = lines + content.total_tax_minor - content.total_discount_minor

@@ -142,6 +142,23 @@ class DailyUsage(_Frozen):
     series: tuple[UsageSeries, ...]
 
 
+class Correction(_Frozen):
+    """What a credit note takes back of which invoice, and how the amount is given: the four parts are its total.
+
+    `deducted_minor` reduced what was still due; the others give back what was paid. `reason` is Stripe's code.
+    """
+
+    stripe_credit_note_id: str
+    invoice_number: str
+    invoice_issued_at: datetime
+    reason: str = ""
+    memo: str = ""
+    deducted_minor: int = 0
+    refunded_minor: int = 0
+    balance_minor: int = 0
+    out_of_band_minor: int = 0
+
+
 class InvoiceContent(_Frozen):
     """A whole document. `amount_due_minor` is what Stripe asked for, `amount_remaining_minor` what is still open.
 
@@ -179,17 +196,22 @@ class InvoiceContent(_Frozen):
     tax_exempt: str = "none"
     bank: BankAccount | None = None
     invoice_format: InvoiceFormat = "pdf"
+    #: What credit notes took off what an invoice asks for; it is in `amount_due_minor` already.
+    credited_minor: int = 0
     payment: Payment | None = None
+    correction: Correction | None = None
     daily_usage: DailyUsage | None = None
 
     @property
     def subject(self) -> str:
-        """What the document is about, as Stripe names it: a receipt's payment. Empty: the invoice itself."""
+        """What it is about, as Stripe names it: a receipt's payment, a credit note. Empty: the invoice itself."""
+        if self.correction:
+            return self.correction.stripe_credit_note_id
         return self.payment.stripe_payment_id if self.payment else ""
 
 
 #: Left out where a document has none of it: what was printed before these came keeps its hash.
-_LEFT_OUT: Final = ("payment", "daily_usage")
+_LEFT_OUT: Final = ("credited_minor", "payment", "correction", "daily_usage")
 
 
 def dump_content(content: InvoiceContent) -> dict[str, object]:

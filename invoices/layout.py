@@ -7,21 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final
 
 from invoices.content import InvoiceContent, Party
 from invoices.formatting import Formatter, get_formatter
 from invoices.locales import get_language, get_texts
-from invoices.papers import receipt
+from invoices.papers import credit_note, receipt
 from invoices.papers.base import Paper, Sum
+from invoices.papers.sums import build_taxes
 from invoices.rendering.fonts import make_printable
 from invoices.sections import Section, build_sections
-from invoices.taxes import Category, group_taxes
 from invoices.usage_chart import UsageChart, build_usage_chart
-
-#: What is printed of a category without tax, because the customer's own books depend on it.
-TAX_NOTES: Final[Mapping[Category, str]] = {"AE": "reverse_charge_note", "E": "tax_exempt_note"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +94,7 @@ def _lay_out_invoice(content: InvoiceContent, formatter: Formatter, texts: Mappi
 
 _PAPERS: Final[Mapping[str, Callable[[InvoiceContent, Formatter, Mapping[str, str]], Paper]]] = {
     "invoice": _lay_out_invoice,
+    "credit_note": credit_note.lay_out,
     "receipt": receipt.lay_out,
 }
 
@@ -171,9 +168,11 @@ def _build_sums(content: InvoiceContent, formatter: Formatter, texts: Mapping[st
     sums = [Sum(label=texts["subtotal"], amount=money(content.subtotal_minor))]
     if content.total_discount_minor:
         sums.append(Sum(label=texts["discount"], amount=money(-content.total_discount_minor)))
-    sums += _build_taxes(content, formatter, texts)
+    sums += build_taxes(content, formatter, texts)
     sums.append(Sum(label=texts["total"], amount=money(content.total_minor), is_strong=True))
-    carried = content.amount_due_minor - content.total_minor
+    if content.credited_minor:
+        sums.append(Sum(label=texts["credit_notes"], amount=money(-content.credited_minor)))
+    carried = content.amount_due_minor - content.total_minor + content.credited_minor
     if carried:
         label = (
             "carried_forward" if content.amount_due_minor == 0 < content.total_minor else "balance_applied"
@@ -184,25 +183,3 @@ def _build_sums(content: InvoiceContent, formatter: Formatter, texts: Mapping[st
     remaining = 0 if content.status == "void" else content.amount_remaining_minor
     sums.append(Sum(label=texts["amount_due"], amount=money(remaining), is_strong=True))
     return sums
-
-
-def _build_taxes(content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]) -> list[Sum]:
-    """A row for each rate with what it is charged on, and one for each reason that the law asks to print."""
-    groups = group_taxes(content)
-    shown = [
-        group for group in groups if group.category in TAX_NOTES or (group.category == "S" and group.rate)
-    ]
-    if sum(group.tax_minor for group in shown) != content.total_tax_minor or not shown:
-        return [Sum(label=texts["tax"], amount=formatter.money(content.total_tax_minor, content.currency))]
-    return [
-        Sum(
-            label=texts[TAX_NOTES[group.category]]
-            if group.category in TAX_NOTES
-            else texts["tax_at"].format(
-                rate=formatter.decimal(group.rate or Decimal(0)),
-                basis=formatter.money(group.basis_minor, content.currency),
-            ),
-            amount=formatter.money(group.tax_minor, content.currency),
-        )
-        for group in shown
-    ]

@@ -18,7 +18,7 @@ from invoices.formatting import Formatter, get_formatter
 from invoices.layout import is_payable
 from invoices.locales import get_language, get_texts
 from invoices.models import InvoiceMail
-from invoices.papers import receipt
+from invoices.papers import credit_note, receipt
 from invoices.papers.base import MailWords
 
 _NOT_IN_FILE_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -90,6 +90,7 @@ def _write_invoice_mail(content: InvoiceContent, formatter: Formatter, texts: Ma
 
 _WORDS: Final[Mapping[str, Callable[[InvoiceContent, Formatter, Mapping[str, str]], MailWords]]] = {
     "invoice": _write_invoice_mail,
+    "credit_note": credit_note.write_mail,
     "receipt": receipt.write_mail,
 }
 

@@ -10,9 +10,11 @@ from django.db.models import QuerySet
 
 from billing_worker.alerts.services import raise_alert
 from billing_worker.alerts.states import AlertName, Severity
-from billing_worker.mirror.models import StripeInvoice
+from billing_worker.core.money import format_minor
+from billing_worker.mirror.models import StripeCreditNote, StripeInvoice
 from billing_worker.webhooks.registry import StripeEvent, receives
 from invoices.models import InvoiceEvent
+from invoices.services.credit_notes import ensure_credit_note, find_invoice_of, revise_credit_note
 from invoices.services.documents import ensure_document, stamp_void
 from invoices.services.payments import want_payments
 from invoices.services.receipts import wants_receipts
@@ -50,6 +52,21 @@ def on_invoice_changed(event: StripeEvent) -> None:
         _alert_payment(event, invoice, detail)
 
 
+@receives("credit_note.created", "credit_note.updated", "credit_note.voided")
+def on_credit_note(event: StripeEvent) -> None:
+    """A credit note of an invoice of ours gets its document, and a new one if what is printed has changed."""
+    credit_note_id = event.object["id"]
+    invoice = find_invoice_of(credit_note_id)
+    if invoice is None or invoice.account_id is None:
+        return
+    note = StripeCreditNote.objects.get(stripe_credit_note_id=credit_note_id)
+    _record(
+        event, invoice.pk, {"number": note.number, "total": format_minor(note.total_minor, note.currency)}
+    )
+    make = ensure_credit_note if event.type == "credit_note.created" else revise_credit_note
+    make(stripe_credit_note_id=credit_note_id, reason=event.type, now=event.now)
+
+
 def _alert_payment(event: StripeEvent, invoice: StripeInvoice, detail: dict[str, Any]) -> None:
     following = detail["next_payment_attempt_at"] or "none"
     raise_alert(
@@ -70,7 +87,7 @@ def _select_invoice(event: StripeEvent) -> QuerySet[StripeInvoice]:
 def _record(event: StripeEvent, invoice_id: int, detail: dict[str, Any]) -> InvoiceEvent | None:
     return record_event(
         invoice_id=invoice_id,
-        name=event.type.removeprefix("invoice."),
+        name=event.type.removeprefix("invoice.").replace(".", "_"),
         at=event.created_at,
         source=event.id,
         detail=detail,

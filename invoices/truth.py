@@ -17,7 +17,7 @@ from invoices.content import InvoiceContent
 from invoices.formatting import get_formatter
 from invoices.layout import is_payable
 from invoices.locales import get_language, get_texts
-from invoices.papers import receipt
+from invoices.papers import credit_note, receipt
 from invoices.papers.base import Fact
 from invoices.rendering.fonts import make_printable
 
@@ -28,9 +28,9 @@ _PDFIUM: Final = Lock()
 def find_untruths(content: InvoiceContent, body: bytes) -> list[str]:
     """What Stripe has and the PDF does not say, one sentence each; empty when the file is true.
 
-    Number, total with its currency, amount due, account, and while it is to be paid the due date; of a receipt the
-    invoice's number, the day and amount of the payment and what remains. Line breaks, blanks,
-    ligatures and look-alike forms of characters make no difference.
+    Of an invoice number, total with its currency, amount due, account, and while it is to be paid the due date; of a
+    receipt its invoice, the day and amount of the payment and what remains; of a credit note its invoice, day and
+    total. Line breaks, blanks, ligatures and look-alike forms of characters make no difference.
     """
     text = read_text(body)
     return [
@@ -46,6 +46,8 @@ def collect_facts(content: InvoiceContent) -> list[Fact]:
     texts = get_texts(get_language(content.locale))
     if content.document_kind == "receipt":
         return receipt.collect_facts(content, formatter, texts)
+    if content.document_kind == "credit_note":
+        return credit_note.collect_facts(content, formatter, texts)
     remaining = 0 if content.status == "void" else content.amount_remaining_minor
     facts = [
         Fact("number", texts["number"], make_printable(content.number)),

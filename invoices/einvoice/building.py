@@ -13,6 +13,7 @@ from invoices.content import ContentLine, InvoiceContent
 from invoices.einvoice.model import EInvoice, ELine, ETax
 from invoices.formatting import get_formatter
 from invoices.locales import get_language, get_texts
+from invoices.papers.credit_note import describe_giving
 from invoices.sections import UNITS_SHOWN, get_title, group_lines, name_tier
 from invoices.taxes import Category, TaxGroup, group_taxes
 
@@ -89,7 +90,12 @@ def _build_lines(
             note = ""
             if is_usage:
                 name = get_title(line, texts)
-                note = name_tier(before, line.quantity or 0, formatter, texts, is_only=len(section) == 1)
+                # A credit note takes back parts of tiers: where they began says nothing there.
+                note = (
+                    ""
+                    if content.correction
+                    else name_tier(before, line.quantity or 0, formatter, texts, is_only=len(section) == 1)
+                )
                 before += line.quantity or 0
             if line.account_id not in (None, content.account_id):
                 owner = texts["for_account"].format(account=line.account_name or line.account_id)
@@ -159,7 +165,7 @@ def _build_notes(
     for tax_id in content.buyer.tax_ids:
         if is_outside or tax_id != content.buyer.vat_id:
             yield f"{texts['bill_to']}: {texts['tax_id']} {tax_id}"
-    carried = content.amount_due_minor - content.total_minor
+    carried = content.amount_due_minor - content.total_minor + content.credited_minor
     if carried and content.status != "void":
         amount = get_formatter(content.locale).money(carried, content.currency)
         yield f"{texts['balance_applied']}: {amount}"
@@ -170,6 +176,8 @@ def _choose_means(content: InvoiceContent) -> str:
 
 
 def _build_terms(content: InvoiceContent, texts: Mapping[str, str]) -> str:
+    if content.correction:
+        return describe_giving(content, texts)
     if content.amount_remaining_minor <= 0:
         return texts["paid_note"] if content.amount_paid_minor > 0 else texts["zero_note"]
     if content.collection_method == "send_invoice" and content.due_at:

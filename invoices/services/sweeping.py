@@ -14,6 +14,7 @@ from billing_worker.deadlocks import retry_when_undone
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.selectors import select_due_documents, select_due_mails, select_undocumented
 from invoices.services.charge_decisions import resolve_charges
+from invoices.services.credit_notes import ensure_credit_note, select_undocumented_notes
 from invoices.services.documents import FINAL_STATUSES, ensure_document, release_stale_renders
 from invoices.services.mails import CLAIM_EXPIRES_AFTER, queue_first_mail, resolve_stale_mails
 from invoices.services.managed import release_stale_charges
@@ -44,6 +45,7 @@ class SweepReport:
     charges_resolved: int = 0
     payments_kicked: int = 0
     receipts_created: int = 0
+    credit_notes_created: int = 0
 
 
 @retry_when_undone
@@ -53,6 +55,11 @@ def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTE
     for invoice_id in list(select_undocumented(FINAL_STATUSES).values_list("pk", flat=True)[:BATCH]):
         report.documents_created += (
             ensure_document(invoice_id=invoice_id, reason="sweeper", now=now) is not None
+        )
+    for note in select_undocumented_notes()[:BATCH]:
+        report.credit_notes_created += (
+            ensure_credit_note(stripe_credit_note_id=note.stripe_credit_note_id, reason="sweeper", now=now)
+            is not None
         )
     for payment in select_unreceipted()[:BATCH]:
         report.receipts_created += ensure_receipt(payment, reason="sweeper", now=now) is not None

@@ -13,6 +13,7 @@ from billing_worker.core.rating import USAGE_TYPES
 from invoices.content import (
     BankAccount,
     ContentLine,
+    Correction,
     DailyUsage,
     InvoiceContent,
     LineTax,
@@ -187,6 +188,7 @@ def build_receipt(content: InvoiceContent | None = None, **changes: Any) -> Invo
     return invoice.model_copy(
         update={
             "document_kind": "receipt",
+            "daily_usage": None,
             "number": f"{invoice.number}-R{2 if payment.paid_before_minor else 1}",
             "status": "paid",
             "issued_at": payment.paid_at,
@@ -220,6 +222,95 @@ def _receipt_german() -> InvoiceContent:
 
 def _receipt_japanese() -> InvoiceContent:
     return build_receipt(_japanese(), method="customer_balance", brand="", last4="")
+
+
+def build_credit_note(
+    lines: list[ContentLine] | None = None, *, of: InvoiceContent | None = None, **changes: Any
+) -> InvoiceContent:
+    """A refund of a part of an invoice that was paid; `changes` are of the correction, or `status` and `voided_at`."""
+    invoice = of or _paid()
+    lines = lines or [
+        *build_tiers("ST", (1_000_000, "0.125")),
+        build_job("Holiday campaign set-up and tagging", 40000, 14).model_copy(update={"quantity": None}),
+    ]
+    status, voided_at = changes.pop("status", "issued"), changes.pop("voided_at", None)
+    subtotal = sum(line.amount_minor for line in lines)
+    discount, tax = sum(line.discount_minor for line in lines), sum(line.tax_minor for line in lines)
+    total = subtotal - discount + tax
+    given = {name: value for name, value in changes.items() if name.endswith("_minor")} or {
+        "refunded_minor": total
+    }
+    values: dict[str, Any] = {
+        "stripe_credit_note_id": "cn_sample",
+        "invoice_number": invoice.number,
+        "invoice_issued_at": invoice.issued_at,
+        "reason": "order_change",
+        "memo": "The tagging was done by your own team",
+        **changes,
+        **given,
+    }
+    return invoice.model_copy(
+        update={
+            "document_kind": "credit_note",
+            "daily_usage": None,
+            "number": f"{invoice.number}-CN-01",
+            "status": status,
+            "voided_at": voided_at,
+            "issued_at": NOVEMBER + timedelta(days=6),
+            "due_at": None,
+            "paid_at": None,
+            "subtotal_minor": subtotal,
+            "total_discount_minor": discount,
+            "total_tax_minor": tax,
+            "total_minor": total,
+            "starting_balance_minor": 0,
+            "amount_due_minor": total,
+            "amount_paid_minor": total,
+            "amount_remaining_minor": 0,
+            "hosted_invoice_url": "",
+            "lines": tuple(lines),
+            "correction": Correction(**values),
+        }
+    )
+
+
+def _credit_note_german() -> InvoiceContent:
+    """Taxed and discounted like its invoice; a part is deducted from what is due, the rest goes to the balance."""
+    lines = charge_lines(
+        [
+            build_line("sub", 30000, quantity=1, unit_amount_decimal=Decimal(89900), description=""),
+            *build_tiers("RM", (200_000, "0.3975")),
+        ],
+        percent=Decimal(19),
+        discounts=[3000, 0],
+    )
+    total = sum(line.amount_minor + line.tax_minor - line.discount_minor for line in lines)
+    return build_credit_note(
+        lines,
+        of=_german_taxed(),
+        reason="product_unsatisfactory",
+        memo="Ausfall der Auslieferung am 12. Oktober",
+        deducted_minor=100000,
+        balance_minor=total - 100000,
+    )
+
+
+def _credit_note_japanese() -> InvoiceContent:
+    lines = [build_line("managed", 60000, description="秋季キャンペーン設定作業", quantity=None)]
+    return build_credit_note(lines, of=_japanese(), reason="duplicate", memo="", balance_minor=60000)
+
+
+def _credit_note_void() -> InvoiceContent:
+    invoice = _child().model_copy(update={"locale": "fr_FR", "page_size": "A4", "number": "NWA-0009"})
+    lines = [build_line("sub", 19900, account_id=1043, account_name="Northwind Studio", description="")]
+    return build_credit_note(
+        lines,
+        of=invoice,
+        memo="",
+        deducted_minor=19900,
+        status="void",
+        voided_at=NOVEMBER + timedelta(days=8),
+    )
 
 
 def _void() -> InvoiceContent:
@@ -375,6 +466,10 @@ VARIANTS: dict[str, Callable[[], InvoiceContent]] = {
     "managed-services": _managed,
     "zero": _zero,
     "long": lambda: build_long(120),
+    "credit-note": build_credit_note,
+    "credit-note-german": _credit_note_german,
+    "credit-note-japanese": _credit_note_japanese,
+    "credit-note-void": _credit_note_void,
     "receipt": build_receipt,
     "receipt-german": _receipt_german,
     "receipt-japanese": _receipt_japanese,
