@@ -21,6 +21,7 @@ from billing_worker.accounts.forms import ReasonForm
 from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from billing_worker.core.money import format_minor
+from invoices.credits import tell_credits
 from invoices.filters import DeliveryFilter
 from invoices.models import InvoiceDocument, InvoiceMail, ManagedCharge, PaymentAttempt
 from invoices.selectors import annotate_mail_state
@@ -29,7 +30,7 @@ from invoices.services.documents import request_revision
 from invoices.services.downloads import open_download
 from invoices.services.mails import list_other_contacts, resend_document, settle_mail, split_addresses
 from invoices.services.timeline import compile_timeline, measure_steps
-from invoices.states import ChargeState, DocumentState, MailState
+from invoices.states import ChargeState, DocumentKind, DocumentState, MailState
 
 T = TypeVar("T")
 
@@ -74,7 +75,8 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
     """One page per document: the PDF in it, the invoice's timeline beside it, and what can be done below."""
 
     list_display: ClassVar = [
-        "number", "account", "period", "show_total", "show_status", "revision", "show_state", "show_mail", "created_at",
+        *("number", "kind", "account", "period", "show_total", "show_status", "revision"),
+        *("show_state", "show_mail", "created_at"),
     ]  # fmt: skip
     list_filter: ClassVar = ["state", DeliveryFilter, "period", "currency", "kind", "locale"]
     search_fields: ClassVar = ["number", "invoice__stripe_invoice_id", "account__name", "=account__id"]
@@ -96,11 +98,14 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
 
     @display(description="Total", ordering="total_minor")
     def show_total(self, document: InvoiceDocument) -> str:
-        return format_minor(document.total_minor, document.currency)
+        """A credit note takes away."""
+        is_credit = document.kind == DocumentKind.CREDIT_NOTE
+        return format_minor(-document.total_minor if is_credit else document.total_minor, document.currency)
 
     @display(description="At Stripe", ordering="invoice__status")
     def show_status(self, document: InvoiceDocument) -> str:
-        return document.invoice.status
+        """The invoice's status as it is, of others what the document says."""
+        return str(document.content["status"]) if document.subject else document.invoice.status
 
     @display(description="PDF", ordering="state", label=DOCUMENT_LABELS)
     def show_state(self, document: InvoiceDocument) -> tuple[str, str]:
@@ -146,6 +151,7 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
                 "timeline": measure_steps(compile_timeline(document.invoice)),
                 "stripe_url": _make_stripe_url(document),
                 "attempts": _tell_attempts(document),
+                "credits": tell_credits(document.invoice),
                 "superseded_by": _find_successor(document),
                 "revisions": _select_revisions(document).order_by("revision"),
                 "others": _select_others(document),

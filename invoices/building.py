@@ -66,8 +66,17 @@ def build_content(invoice: StripeInvoice) -> InvoiceContent:
         amount_remaining_minor=invoice.amount_remaining_minor,
         hosted_invoice_url=_keep_link(invoice.hosted_invoice_url),
         lines=tuple(_build_line(line, plans, accounts) for line in lines),
+        credited_minor=_sum_credit_notes(invoice),
         daily_usage=find_daily_usage(invoice, lines),
     )
+
+
+def _sum_credit_notes(invoice: StripeInvoice) -> int:
+    """What credit notes took off what was still due; one for what was paid changes nothing on the invoice."""
+    if invoice.amount_due_minor >= invoice.total_minor:
+        return 0
+    notes = list_credit_notes_of(invoice.stripe_invoice_id).filter(status="issued")
+    return notes.aggregate(total=Sum("pre_payment_minor"))["total"] or 0
 
 
 def build_frame(account: Account, invoice: StripeInvoice) -> dict[str, Any]:

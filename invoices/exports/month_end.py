@@ -16,7 +16,12 @@ from typing import Final
 from django.db.models import Q, QuerySet, Sum
 
 from billing_worker.core.periods import Period, to_utc
-from billing_worker.mirror.models import StripeCreditNote, StripeInvoice, StripeInvoiceLine
+from billing_worker.mirror.models import (
+    StripeCreditNote,
+    StripeCreditNoteLine,
+    StripeInvoice,
+    StripeInvoiceLine,
+)
 from billing_worker.mirror.states import InvoiceStatus, LineKind
 from invoices.selectors import select_ours
 
@@ -142,10 +147,12 @@ def add_up(rows: Iterable[InvoiceRow]) -> dict[str, CurrencyTotals]:
 def get_service_month(period: Period) -> dict[str, dict[str, int]]:
     """What was billed for the month by currency and kind, in minor units, whatever invoice it stands on.
 
-    Lines count in the month that their own period starts in; void invoices don't count. Reconciliation's figures.
+    Lines count in the month that their own period starts in; void invoices don't count. Lines of issued credit notes
+    are taken off in the month that they give back, before discounts and taxes too. Reconciliation's figures.
     """
+    invoices = select_ours().filter(status__in=FINAL_STATUSES).exclude(status=InvoiceStatus.VOID)
     lines = StripeInvoiceLine.objects.filter(
-        invoice__in=select_ours().filter(status__in=FINAL_STATUSES).exclude(status=InvoiceStatus.VOID),
+        invoice__in=invoices,
         period_start__gte=period.start_at,
         period_start__lt=period.end_at,
     )
@@ -154,6 +161,16 @@ def get_service_month(period: Period) -> dict[str, dict[str, int]]:
         lines.order_by().values_list("currency", "kind").annotate(amount=Sum("amount_minor"))
     ):
         sums[currency][kind] += amount
+    credited = StripeCreditNoteLine.objects.filter(
+        credit_note__status="issued",
+        credit_note__stripe_invoice_id__in=invoices.values("stripe_invoice_id"),
+        period_start__gte=period.start_at,
+        period_start__lt=period.end_at,
+    )
+    for currency, kind, amount in (
+        credited.order_by().values_list("currency", "kind").annotate(amount=Sum("amount_minor"))
+    ):
+        sums[currency][kind] -= amount
     return dict(sorted(sums.items()))
 
 

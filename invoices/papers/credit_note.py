@@ -50,7 +50,7 @@ def _list_facts(
     yield texts["number"], correction.invoice_number
     yield texts["credit_date"], formatter.date(content.issued_at)
     if content.voided_at and content.status == "void":
-        yield texts["voided_date"], formatter.date(content.voided_at)
+        yield texts["credit_voided_date"], formatter.date(content.voided_at)
     if correction.reason in _REASONS:
         yield texts["credit_reason"], texts[_REASONS[correction.reason]]
     yield texts["account"], str(content.account_id)

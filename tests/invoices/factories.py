@@ -9,7 +9,12 @@ from typing import Any
 from factory.declarations import LazyAttribute, SelfAttribute, Sequence, SubFactory
 from factory.django import DjangoModelFactory
 
-from billing_worker.mirror.models import StripeInvoice, StripeInvoiceLine
+from billing_worker.mirror.models import (
+    StripeCreditNote,
+    StripeCreditNoteLine,
+    StripeInvoice,
+    StripeInvoiceLine,
+)
 from invoices.models import InvoiceDocument
 from invoices.services.documents import ensure_document, render_document
 from tests.factories import CustomerAccountFactory
@@ -105,3 +110,48 @@ def make_stored_document(invoice: StripeInvoice | None = None) -> InvoiceDocumen
     assert render_document(document_id=document.pk, now=NOW)
     document.refresh_from_db()
     return document
+
+
+class StripeCreditNoteFactory(DjangoModelFactory[StripeCreditNote]):
+    """An issued credit note of an invoice of ours, refunded, with one line for the flat fee."""
+
+    class Meta:
+        model = StripeCreditNote
+        exclude = ("invoice",)
+
+    invoice = SubFactory(StripeInvoiceFactory)
+    stripe_credit_note_id = Sequence(lambda n: f"cn_{n}")
+    stripe_invoice_id = SelfAttribute("invoice.stripe_invoice_id")
+    account = SelfAttribute("invoice.account")
+    customer = SelfAttribute("invoice.customer")
+    number = LazyAttribute(lambda note: f"{note.invoice.number}-CN-01")
+    status = "issued"
+    currency = SelfAttribute("invoice.currency")
+    amount_minor = SelfAttribute("total_minor")
+    subtotal_minor = SelfAttribute("total_minor")
+    total_minor = 10000
+    pre_payment_minor = 0
+    post_payment_minor = LazyAttribute(lambda note: note.total_minor - note.pre_payment_minor)
+    refunded_minor = SelfAttribute("post_payment_minor")
+    reason = "order_change"
+    created_at = NOVEMBER + timedelta(days=6)
+    effective_at = SelfAttribute("created_at")
+    last_event_at = SelfAttribute("created_at")
+
+
+def make_credit_note(invoice: StripeInvoice, **changes: Any) -> StripeCreditNote:
+    """100.00 back of the flat fee of November, unless `changes` say otherwise."""
+    note = StripeCreditNoteFactory.create(invoice=invoice, **changes)
+    StripeCreditNoteLine.objects.create(
+        credit_note=note,
+        stripe_line_id=f"cnli_{note.pk}",
+        position=0,
+        kind="sub",
+        account=invoice.account,
+        amount_minor=note.total_minor,
+        currency=note.currency,
+        description="1 x Flat fee (at $499.00 / month)",
+        period_start=NOVEMBER,
+        period_end=DECEMBER,
+    )
+    return note

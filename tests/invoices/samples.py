@@ -230,7 +230,7 @@ def build_credit_note(
     """A refund of a part of an invoice that was paid; `changes` are of the correction, or `status` and `voided_at`."""
     invoice = of or _paid()
     lines = lines or [
-        *build_tiers("ST", (1_000_000, "0.125")),
+        *build_tiers("ST", (1_000_000, "0.125"), description=""),
         build_job("Holiday campaign set-up and tagging", 40000, 14).model_copy(update={"quantity": None}),
     ]
     status, voided_at = changes.pop("status", "issued"), changes.pop("voided_at", None)
@@ -279,7 +279,7 @@ def _credit_note_german() -> InvoiceContent:
     lines = charge_lines(
         [
             build_line("sub", 30000, quantity=1, unit_amount_decimal=Decimal(89900), description=""),
-            *build_tiers("RM", (200_000, "0.3975")),
+            *build_tiers("RM", (200_000, "0.3975"), description=""),
         ],
         percent=Decimal(19),
         discounts=[3000, 0],
