@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from babel import Locale
+from django.db.models import Sum
 
 from billing_worker.accounts.locales import choose_locale
 from billing_worker.accounts.models import Account
@@ -14,6 +15,7 @@ from billing_worker.core.errors import BillingError
 from billing_worker.core.periods import Period
 from billing_worker.core.rating import LineKind
 from billing_worker.mirror.models import StripeInvoice, StripeInvoiceLine
+from billing_worker.mirror.selectors import list_credit_notes_of
 from invoices.brand import get_brand
 from invoices.content import (
     ContentLine,

@@ -19,6 +19,7 @@ from tests.invoices.factories import (
     OCTOBER,
     StripeInvoiceFactory,
     StripeInvoiceLineFactory,
+    make_credit_note,
     make_invoice,
 )
 
@@ -34,19 +35,7 @@ def dollars():
     invoice = make_invoice(
         account=account, number="ACC-1", status="paid", amount_paid_minor=52400, paid_at=PAID_AT
     )
-    StripeCreditNote.objects.create(
-        stripe_credit_note_id="cn_1",
-        stripe_invoice_id=invoice.stripe_invoice_id,
-        account=account,
-        customer=invoice.customer,
-        status="issued",
-        currency="usd",
-        amount_minor=10000,
-        subtotal_minor=10000,
-        total_minor=10000,
-        created_at=PAID_AT,
-        last_event_at=PAID_AT,
-    )
+    make_credit_note(invoice)
     return invoice
 
 
@@ -190,6 +179,8 @@ def test_the_service_month_counts_lines_by_their_own_period(dollars, yen):
         "jpy": {"sub": 0, "ST": 0, "RM": 0, "CV": 0, "managed": 1235, "custom": 0},
         "usd": {"sub": 49900, "ST": 2500, "RM": 0, "CV": 0, "managed": 0, "custom": 0},
     }
+    assert get_service_month(Period(2026, 11))["usd"]["sub"] == 39900, "less what was credited of November"
+    StripeCreditNote.objects.update(status="void")
     assert get_service_month(Period(2026, 11))["usd"]["sub"] == 49900
 
 
