@@ -53,14 +53,24 @@ class Account(models.Model):
     locale = models.CharField(
         max_length=8,
         blank=True,
+        default="",
+        db_default="",
         choices=LOCALE_CHOICES,
         help_text="What its invoices and mails are written in. Empty: by the country.",
     )
-    invoice_format = models.CharField(max_length=8, choices=InvoiceFormat.choices, default=InvoiceFormat.PDF)
-    tax_id_type = models.CharField(
-        max_length=16, blank=True, help_text="Stripe's name of the kind, like eu_vat."
+    invoice_format = models.CharField(
+        max_length=8, choices=InvoiceFormat.choices, default=InvoiceFormat.PDF, db_default=InvoiceFormat.PDF
     )
-    tax_id_value = models.CharField(max_length=40, blank=True, help_text="As printed, like DE123456789.")
+    tax_id_type = models.CharField(
+        max_length=16,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Stripe's name of the kind, like eu_vat.",
+    )
+    tax_id_value = models.CharField(
+        max_length=40, blank=True, default="", db_default="", help_text="As printed, like DE123456789."
+    )
     parent = models.ForeignKey(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="children"
     )

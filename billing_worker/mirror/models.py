@@ -55,10 +55,13 @@ class StripeInvoice(models.Model):
     next_payment_attempt_at = models.DateTimeField(null=True, blank=True)
     hosted_invoice_url = models.CharField(max_length=2000, blank=True)
     customer_tax_ids = models.JSONField(
-        default=list, blank=True, help_text="`[{type, value}]` as Stripe printed them."
+        default=list, db_default=[], blank=True, help_text="`[{type, value}]` as Stripe printed them."
     )
     customer_tax_exempt = models.CharField(
-        max_length=8, default="none", help_text="none, exempt or reverse (the customer owes the tax)."
+        max_length=8,
+        default="none",
+        db_default="none",
+        help_text="none, exempt or reverse (the customer owes the tax).",
     )
     metadata = models.JSONField(default=dict, blank=True)
     last_event_at = models.DateTimeField()
@@ -110,6 +113,7 @@ class StripeInvoiceLine(models.Model):
     tax_minor = models.BigIntegerField(default=0)
     taxes = models.JSONField(
         default=list,
+        db_default=[],
         blank=True,
         help_text="`[{amount_minor, taxable_minor, percentage, reason}]`; null = not told.",
     )

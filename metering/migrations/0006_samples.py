@@ -15,7 +15,9 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="rolluprun",
             name="samples",
-            field=models.PositiveBigIntegerField(default=0, help_text="Samples added to their buckets."),
+            field=models.PositiveBigIntegerField(
+                db_default=0, default=0, help_text="Samples added to their buckets."
+            ),
         ),
         migrations.CreateModel(
             name="SampleBatch",

@@ -22,7 +22,9 @@ class RollUpRun(models.Model):
     error = models.CharField(max_length=500, blank=True, help_text="What broke it off.")
     months = models.PositiveIntegerField(default=0, help_text="Accounts' months looked at.")
     records = models.PositiveIntegerField(default=0, help_text="Statements rolled up.")
-    samples = models.PositiveBigIntegerField(default=0, help_text="Samples added to their buckets.")
+    samples = models.PositiveBigIntegerField(
+        default=0, db_default=0, help_text="Samples added to their buckets."
+    )
     events = models.PositiveIntegerField(default=0, help_text="Meter events made.")
     skipped = models.PositiveIntegerField(default=0, help_text="Events of it that are never billed.")
     without_customer = models.PositiveIntegerField(

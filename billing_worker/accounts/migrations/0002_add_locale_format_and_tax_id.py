@@ -14,6 +14,7 @@ class Migration(migrations.Migration):
             name="invoice_format",
             field=models.CharField(
                 choices=[("pdf", "PDF"), ("facturx", "PDF/A-3 with Factur-X (ZUGFeRD) XML")],
+                db_default="pdf",
                 default="pdf",
                 max_length=8,
             ),
@@ -46,6 +47,8 @@ class Migration(migrations.Migration):
                     ("fr_MC", "French (MC)"),
                     ("ja_JP", "Japanese (JP)"),
                 ],
+                db_default="",
+                default="",
                 help_text="What its invoices and mails are written in. Empty: by the country.",
                 max_length=8,
             ),
@@ -54,13 +57,23 @@ class Migration(migrations.Migration):
             model_name="account",
             name="tax_id_type",
             field=models.CharField(
-                blank=True, help_text="Stripe's name of the kind, like eu_vat.", max_length=16
+                blank=True,
+                db_default="",
+                default="",
+                help_text="Stripe's name of the kind, like eu_vat.",
+                max_length=16,
             ),
         ),
         migrations.AddField(
             model_name="account",
             name="tax_id_value",
-            field=models.CharField(blank=True, help_text="As printed, like DE123456789.", max_length=40),
+            field=models.CharField(
+                blank=True,
+                db_default="",
+                default="",
+                help_text="As printed, like DE123456789.",
+                max_length=40,
+            ),
         ),
         migrations.AddConstraint(
             model_name="account",

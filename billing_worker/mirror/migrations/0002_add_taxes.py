@@ -13,14 +13,17 @@ class Migration(migrations.Migration):
             model_name="stripeinvoice",
             name="customer_tax_exempt",
             field=models.CharField(
-                default="none", help_text="none, exempt or reverse (the customer owes the tax).", max_length=8
+                db_default="none",
+                default="none",
+                help_text="none, exempt or reverse (the customer owes the tax).",
+                max_length=8,
             ),
         ),
         migrations.AddField(
             model_name="stripeinvoice",
             name="customer_tax_ids",
             field=models.JSONField(
-                blank=True, default=list, help_text="`[{type, value}]` as Stripe printed them."
+                blank=True, db_default=[], default=list, help_text="`[{type, value}]` as Stripe printed them."
             ),
         ),
         migrations.AddField(
@@ -28,6 +31,7 @@ class Migration(migrations.Migration):
             name="taxes",
             field=models.JSONField(
                 blank=True,
+                db_default=[],
                 default=list,
                 help_text="`[{amount_minor, taxable_minor, percentage, reason}]`; null = not told.",
             ),
