@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 #: One worker for each core, up to four.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && n=4; echo $$n)
-PYTEST := $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 SOURCES := billing_worker cohorts reconciliation invoices metering sandbox tests/support tests/settings.py tests/conftest.py bin/check_locks.py
 
 .DEFAULT_GOAL := help
@@ -20,7 +20,7 @@ run: setup ## Serve what the demo left: web, worker, schedule and sandbox, until
 
 test: setup-dev ## Run every test: on SQLite, then the database-facing ones again on MariaDB
 	$(PYTEST)
-	bin/with-mariadb $(PYTEST) -m "database and not journey and not slow"
+	bin/with-mariadb $(PYTEST) -m "database and not journey and not slow and not browser"
 
 test-fast: setup-dev ## Run the quick tests only: no browser, no other servers, no journeys
 	$(PYTEST) -m "not slow and not journey and not browser and not stripe_cli and not mariadb and not redis"

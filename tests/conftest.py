@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import pkgutil
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import djstripe.migrations
 import pytest
 from django.db import connection
 from pytest_django.plugin import DjangoDbBlocker
@@ -14,6 +18,8 @@ from tests.settings import TEST_VAR_DIR
 
 pytest_plugins = ("tests.support.fixtures",)
 
+#: The tables as the tests' own database has them before the first test (SQLite only).
+LAID_DATABASE = Path(TEST_VAR_DIR) / "laid.sqlite3"
 #: Fixtures that reach the default database.
 DATABASE_FIXTURES = {
     *("db", "transactional_db", "django_db_reset_sequences", "django_db_serialized_rollback"),
@@ -22,6 +28,7 @@ DATABASE_FIXTURES = {
 #: Asking for the server marks the test.
 MARKS_BY_FIXTURE = {
     "mariadb_server": "mariadb",
+    "lay_database": "mariadb",
     "redis_server": "redis",
     "postgresql_server": "postgresql",
     "s3_server": "s3",
@@ -46,6 +53,23 @@ def screenshot_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
+#: Files with tests of the first kind start first, so that no worker is left with a long one when the others are done.
+FIRST_TO_START = ("journey", "slow", "mariadb", "browser", "redis", "stripe_cli")
+
+
+def get_start_rank(marks: set[str]) -> int:
+    return next((rank for rank, mark in enumerate(FIRST_TO_START) if mark in marks), len(FIRST_TO_START))
+
+
+def start_long_files_first(items: list[pytest.Item]) -> None:
+    """Order files by the slowest kind of test in them; within a file nothing moves."""
+    ranks: dict[Path, int] = {}
+    for item in items:
+        rank = get_start_rank({mark.name for mark in item.iter_markers()})
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
@@ -55,6 +79,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         reaches_database = item.get_closest_marker("django_db") or fixtures & DATABASE_FIXTURES
         if reaches_database and not item.get_closest_marker("sqlite_only"):
             item.add_marker("database")
+    start_long_files_first(items)
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +107,23 @@ def django_db_setup(
 ) -> None:
     with django_db_blocker.unblock():
         tables_in_any_order()
+        if connection.vendor == "sqlite":
+            with connection.cursor() as cursor:
+                cursor.execute("VACUUM INTO %s", [str(LAID_DATABASE)])
+
+
+@pytest.fixture(scope="session")
+def laid_database(django_db_setup: None) -> Path | None:
+    """An SQLite file with our tables as an installation has them after `migrate`; None where SQLite is not tested."""
+    if not LAID_DATABASE.exists():
+        return None
+    names = [name for _, name, _ in pkgutil.iter_modules(djstripe.migrations.__path__)]
+    with contextlib.closing(sqlite3.connect(LAID_DATABASE)) as database, database:
+        database.executemany(
+            "INSERT INTO django_migrations (app, name, applied) VALUES ('djstripe', ?, CURRENT_TIMESTAMP)",
+            [(name,) for name in names],
+        )
+    return LAID_DATABASE
 
 
 def pytest_unconfigure() -> None:

@@ -36,7 +36,7 @@ def run_old_service(database: Path, command: str, *arguments: str) -> str:
         cwd=BASE_DIR,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert result.returncode == 0, result.stderr

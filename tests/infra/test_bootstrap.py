@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -123,7 +123,7 @@ class Machine:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 
@@ -148,12 +148,14 @@ def test_a_set_up_machine_is_left_alone_and_quickly(machine: Machine) -> None:
     assert machine.bootstrap("run").returncode == 0
     machine.calls_file.write_text("")
 
-    started = time.monotonic()
+    before = os.times()
     again = machine.bootstrap("run")
 
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert machine.calls == []
-    assert time.monotonic() - started < 1  # 0.03 s alone on a core
+    after = os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    assert spent < 0.5  # seconds of a core; usually 0.03
     assert machine.bootstrap("--check", "run").returncode == 0
 
 

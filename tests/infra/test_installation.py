@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import urllib.request
 from collections.abc import Callable
 
@@ -19,9 +18,9 @@ def test_web_answers_and_ends(make_installation: MakeInstallation) -> None:
     installation = make_installation()
     installation.start_web()
 
-    with urllib.request.urlopen(f"{installation.url}/healthz", timeout=10) as answer:
+    with urllib.request.urlopen(f"{installation.url}/healthz", timeout=60) as answer:
         assert answer.status == 200
-    with urllib.request.urlopen(f"{installation.url}/admin/login/", timeout=10) as answer:
+    with urllib.request.urlopen(f"{installation.url}/admin/login/", timeout=60) as answer:
         page = answer.read().decode()
     assert "billing-worker" in page
 
@@ -40,9 +39,7 @@ def test_worker_takes_tasks_and_ends(
 
     assert ("redis://" in worker.tail(lines=200)) == (broker == "redis")
     wait_until(lambda: list(installation.var.glob("schedule*")), what="the schedule")
-    started = time.monotonic()
-    worker.stop()
-    assert time.monotonic() - started < 10
+    assert worker.stop() == 0, "it had to be killed"
 
 
 def test_a_wrong_setting_stops_every_process_with_its_fix(make_installation: MakeInstallation) -> None:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def read_refused(installation: Installation) -> float:
-    with urllib.request.urlopen(f"{installation.url}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{installation.url}/metrics", timeout=60) as answer:
         text = answer.read().decode()
     found = re.search(r'^billing_webhooks_refused_total\{reason="[a-z_]+"\} (\S+)$', text, re.MULTILINE)
     return float(found[1]) if found else 0.0
@@ -25,7 +25,7 @@ def refuse_webhooks(installation: Installation, count: int) -> None:
     for _ in range(count):
         request = urllib.request.Request(f"{installation.url}/webhook/stripe", data=b"{}", method="POST")
         with pytest.raises(urllib.error.HTTPError, match="400"):
-            urllib.request.urlopen(request, timeout=10)
+            urllib.request.urlopen(request, timeout=60)
 
 
 def test_every_process_is_counted_and_a_new_start_counts_anew(

@@ -27,7 +27,7 @@ def run(*arguments: str | Path, database: str, var: Path) -> str:
         check=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     return done.stdout
 

@@ -22,7 +22,7 @@ def test_a_server_is_read_exactly_and_never_written(mariadb_server, django_db_bl
         cwd=BASE_DIR,
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=300,
     )
     env = Environment.model_validate({"LEGACY_DATABASE_URL": address})
     connection = ConnectionHandler({"default": {}, "legacy": build_databases(env)["legacy"]})["legacy"]

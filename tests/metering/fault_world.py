@@ -18,9 +18,7 @@ LAST_EVENING = datetime(2026, 10, 31, 23, 30, tzinfo=UTC)
 
 
 def prepare(accounts: int) -> dict[str, Any]:
-    """Tables, meters, customers on test clocks, and 93 pending events for each account."""
-    from django.core.management import call_command
-
+    """Meters, customers on test clocks, and 93 pending events for each account."""
     from billing_worker import gateway
     from billing_worker.catalog.models import CatalogMeter
     from metering.parsing import parse_record
@@ -30,9 +28,6 @@ def prepare(accounts: int) -> dict[str, Any]:
     from tests.factories import BillingLeaseFactory, ClockFactory, CustomerAccountFactory
     from tests.metering.factories import NOW
 
-    # dj-stripe's tables are made without migrations here, and refer to this one.
-    call_command("migrate", "auth", verbosity=0, interactive=False)
-    call_command("migrate", verbosity=0, run_syncdb=True, interactive=False)
     for kind in KINDS:
         name = f"impressions_{kind.lower()}"
         meter = gateway.create_meter(event_name=name, display_name=name, idempotency_key=name)

@@ -272,6 +272,7 @@ SETTLED = {LIVE: {"sent", "skipped"}, SHADOW: {"sent", "skipped", "shadow", "pen
 
 
 class EveryMixtureTest(TestCase):
+    @pytest.mark.sqlite_only
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(
         st.sampled_from((LIVE, SHADOW)),

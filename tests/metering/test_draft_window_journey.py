@@ -80,7 +80,7 @@ def advance(account: Account, after_month: timedelta) -> None:
 
 def take_webhooks() -> None:
     backfill_events(since=OCTOBER.start_at, now=OCTOBER.start_at + timedelta(days=1))
-    drain_inbox(seconds=30)
+    drain_inbox(seconds=300)
 
 
 def tell(day: str, quantity: int) -> None:

@@ -120,6 +120,7 @@ STEPS = st.one_of(
 
 
 class AnyOrderTest(TestCase):
+    @pytest.mark.sqlite_only
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(STEPS, max_size=25))
     def test_any_story_bills_what_was_last_stated(self, steps):

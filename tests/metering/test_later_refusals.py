@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -19,6 +18,7 @@ from metering.states import EventState
 from tests.factories import CustomerAccountFactory
 from tests.metering.factories import NOW, MeterEventFactory
 from tests.sandbox.receiver import Receiver
+from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.django_db
 AT = datetime(2026, 10, 5, 12, tzinfo=UTC)
@@ -37,10 +37,7 @@ def world(sandbox_server, settings):
 
 
 def deliver_next(receiver: Receiver) -> InboxEvent:
-    deadline = time.monotonic() + 10
-    while not receiver.received:
-        assert time.monotonic() < deadline, "no webhook came"
-        time.sleep(0.02)
+    wait_until(lambda: receiver.received, what="a webhook")
     text = receiver.received.pop(0).body.decode()
     assert "data" not in json.loads(text)
     row = receive_event(payload=json.loads(text), text=text, now=NOW).event
@@ -102,10 +99,7 @@ def test_a_thin_event_that_cannot_be_fetched_is_tried_again(world):
     with Receiver() as receiver:
         gateway.create_webhook_endpoint(url=receiver.url, events=["*"])
         gateway.send_meter_events([report])
-        deadline = time.monotonic() + 10
-        while not receiver.received:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: receiver.received, what="a webhook")
         text = receiver.received[0].body.decode()
     sandbox.control("POST", "/_sandbox/faults", {"kind": "429", "path": "/v2/core/events/*"})
     row = receive_event(payload=json.loads(text), text=text, now=NOW).event

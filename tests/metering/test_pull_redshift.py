@@ -217,11 +217,11 @@ def test_the_transaction_is_read_only(source):
 
 def test_a_slow_statement_is_given_up(warehouse):
     with (
-        RedshiftSource(warehouse.url, statement_timeout=timedelta(milliseconds=50)) as source,
+        RedshiftSource(warehouse.url, statement_timeout=timedelta(milliseconds=500)) as source,
         pytest.raises(WarehouseUnavailable, match="statement timeout"),
         source._reading() as cursor,
     ):
-        cursor.execute("SELECT pg_sleep(5)")
+        cursor.execute("SELECT pg_sleep(60)")
 
 
 def test_redshifts_own_scheme_is_understood(warehouse):

@@ -205,6 +205,7 @@ FLIPS = st.one_of(
 
 
 class AnyOrderOfFlipsTest(TestCase):
+    @pytest.mark.sqlite_only
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(FLIPS, max_size=12))
     def test_only_where_the_switches_end_matters(self, flips):

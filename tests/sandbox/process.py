@@ -130,7 +130,7 @@ class SandboxProcess:
         return data
 
     @staticmethod
-    def wait_for(condition: Any, timeout: float = 10.0, what: str = "the condition") -> Any:
+    def wait_for(condition: Any, timeout: float = 60.0, what: str = "the condition") -> Any:
         """Poll until ``condition()`` is truthy and return its value; fail after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         while True:

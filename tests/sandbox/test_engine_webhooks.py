@@ -161,7 +161,7 @@ def test_a_reordered_delivery_comes_after_the_next(sandbox: SandboxProcess, rece
 
 def test_a_delayed_delivery_comes_later(sandbox: SandboxProcess, receiver: Receiver) -> None:
     endpoint = listen(sandbox, receiver.url)
-    sandbox.fault(kind="webhook_delay", path="customer.created", seconds=0.3)
+    sandbox.fault(kind="webhook_delay", path="customer.created", seconds=3)
     sandbox.client.v1.customers.create()
     sandbox.client.v1.products.create({"name": "Seats"})
     sandbox.wait_for(lambda: len(receiver.received) == 2)

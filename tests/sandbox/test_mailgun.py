@@ -30,7 +30,7 @@ def test_mail_is_queued_and_can_be_read_with_its_attachment(sandbox: SandboxProc
         auth=AUTH,
         data=FIELDS | {"bcc": "books@example.com", "v:invoice": "in_1", "html": "<p>Grüße</p>"},
         files=[("attachment", ("invoice.pdf", b"%PDF-1.7\r\n\x00\xff", "application/pdf"))],
-        timeout=5,
+        timeout=60,
     )
     assert answer.status_code == 200
     assert answer.json()["message"] == "Queued. Thank you."
@@ -49,12 +49,12 @@ def test_mail_is_queued_and_can_be_read_with_its_attachment(sandbox: SandboxProc
 
 def test_mail_without_key_sender_or_body_is_refused(sandbox: SandboxProcess) -> None:
     url = f"{sandbox.url}/v3/mg.example.com/messages"
-    assert requests.post(url, data=FIELDS, timeout=5).status_code == 401
-    assert requests.post(url, data=FIELDS, auth=("user", "key"), timeout=5).status_code == 401
+    assert requests.post(url, data=FIELDS, timeout=60).status_code == 401
+    assert requests.post(url, data=FIELDS, auth=("user", "key"), timeout=60).status_code == 401
     for name in ("from", "to", "text"):
         partial = {key: value for key, value in FIELDS.items() if key != name}
-        assert requests.post(url, data=partial, auth=AUTH, timeout=5).status_code == 400
-    assert requests.get(url, auth=AUTH, timeout=5).status_code == 404
+        assert requests.post(url, data=partial, auth=AUTH, timeout=60).status_code == 400
+    assert requests.get(url, auth=AUTH, timeout=60).status_code == 404
     assert sandbox.request("GET", "/_sandbox/mailgun/messages").body["data"] == []
 
 
@@ -68,7 +68,7 @@ def tracked(sandbox: SandboxProcess) -> Iterator[Receiver]:
 
 def send(sandbox: SandboxProcess, **fields: object) -> None:
     url = f"{sandbox.url}/v3/mg.example.com/messages"
-    assert requests.post(url, auth=AUTH, data=FIELDS | fields, timeout=5).status_code == 200
+    assert requests.post(url, auth=AUTH, data=FIELDS | fields, timeout=60).status_code == 200
 
 
 def read_tracking(receiver: Receiver, sandbox: SandboxProcess, count: int) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ class Installation:
             **(settings or {}),
         }
 
-    def manage(self, *arguments: str, expect: int = 0, timeout_seconds: float = 300) -> str:
+    def manage(self, *arguments: str, expect: int = 0, timeout_seconds: float = 600) -> str:
         """Run a management command and return what it printed, errors included.
 
         Raises:
@@ -77,14 +77,21 @@ class Installation:
             )
         return done.stdout
 
-    def prepare(self, template: Path | None = None) -> None:
-        """Lay the database and the static files: copied from a prepared installation, or made."""
-        if template is None:
-            self.manage("migrate", "--run-syncdb", "--verbosity", "0")
-            self.manage("collectstatic", "--noinput", "--verbosity", "0")
+    def prepare(self, template: Path | None = None, *, database: Path | None = None) -> None:
+        """Lay the database and the static files: copied from a prepared installation, or made.
+
+        `database` is one whose tables are laid already: dj-stripe's migrations take half a minute, and the demo and
+        tests/infra run them.
+        """
+        if template is not None:
+            shutil.copy(template / "db.sqlite3", self.var / "db.sqlite3")
+            (self.var / "static").symlink_to(template / "static")
             return
-        shutil.copy(template / "db.sqlite3", self.var / "db.sqlite3")
-        (self.var / "static").symlink_to(template / "static")
+        if database is None:
+            self.manage("migrate", "--run-syncdb", "--verbosity", "0")
+        else:
+            shutil.copy(database, self.var / "db.sqlite3")
+        self.manage("collectstatic", "--noinput", "--verbosity", "0")
 
     def start_web(self, *, workers: int = 1) -> ServerProcess:
         """Serve at `url` with gunicorn, as in production."""
@@ -116,7 +123,7 @@ class Installation:
                 env=self.environment,
                 is_ready=lambda: log.exists() and b" ready." in log.read_bytes(),
                 log=log,
-                start_timeout_seconds=60,
+                start_timeout_seconds=180,
             )
         )
 
@@ -132,7 +139,7 @@ class Installation:
 
     def _is_healthy(self) -> bool:
         # gunicorn listens before its workers can answer, and even if they never will.
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200

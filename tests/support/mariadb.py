@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -99,6 +100,48 @@ class MariaDB:
         self._execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
         return self.url(name)
 
+    def dump_database(self, name: str) -> list[str]:
+        """The statements that make its tables and rows, for `create_database_from`."""
+        import MySQLdb
+
+        connection = MySQLdb.connect(
+            unix_socket=str(self.socket), user="root", database=name, charset="utf8mb4"
+        )
+        statements = []
+        try:
+            cursor = connection.cursor()
+            cursor.execute("SHOW TABLES")
+            for (table,) in cursor.fetchall():
+                cursor.execute(f"SHOW CREATE TABLE `{table}`")
+                (found,) = cursor.fetchall()
+                statements.append(found[1])
+                cursor.execute(f"SELECT * FROM `{table}`")
+                for row in cursor.fetchall():
+                    values = ", ".join(connection.literal(value).decode() for value in row)
+                    statements.append(f"INSERT INTO `{table}` VALUES ({values})")
+        finally:
+            connection.close()
+        return statements
+
+    def create_database_from(self, statements: Iterable[str], name: str) -> str:
+        """Create a database with what `dump_database` told, and return its address."""
+        import MySQLdb
+
+        url = self.create_database(name)
+        connection = MySQLdb.connect(
+            unix_socket=str(self.socket), user="root", database=name, charset="utf8mb4"
+        )
+        try:
+            cursor = connection.cursor()
+            # Tables refer to tables that come later.
+            cursor.execute("SET foreign_key_checks = 0")
+            for statement in statements:
+                cursor.execute(statement)
+            connection.commit()
+        finally:
+            connection.close()
+        return url
+
     def _make_data_folder(self) -> None:
         (self.folder / "data" / "mysql").mkdir(parents=True)
         (self.folder / "tmp").mkdir(exist_ok=True)
@@ -144,7 +187,7 @@ def main(command: list[str]) -> int:
     if not command:
         print("usage: bin/with-mariadb COMMAND...", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory(prefix="bw-mariadb-data-", dir=_fastest_folder()) as folder:
+    with tempfile.TemporaryDirectory(prefix="bw-mariadb-data-", dir=find_fastest_folder()) as folder:
         try:
             server = MariaDB(Path(folder))
             server.start()
@@ -162,7 +205,7 @@ def main(command: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _fastest_folder() -> str | None:
+def find_fastest_folder() -> str | None:
     """Memory, where there is enough of it."""
     shared = Path("/dev/shm")
     if not shared.is_dir() or not os.access(shared, os.W_OK):

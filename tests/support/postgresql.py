@@ -67,10 +67,11 @@ class PostgreSQL(ServerProcess):
                 raise ServerDidNotStartError(f"initdb failed:\n{made.stderr}")
         super().start()
 
-    def stop(self, *, timeout_seconds: float = 15) -> None:
+    def stop(self, *, timeout_seconds: float = 60) -> int | None:
         """End the server and forget its data."""
-        super().stop(timeout_seconds=timeout_seconds)
+        code = super().stop(timeout_seconds=timeout_seconds)
         shutil.rmtree(self._folder, ignore_errors=True)
+        return code
 
     def _answers(self) -> bool:
         return not subprocess.run(

@@ -51,7 +51,7 @@ def accepts_connections(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 10, what: str = "it") -> None:
+def wait_until(condition: Callable[[], object], *, seconds: float = 60, what: str = "it") -> None:
     """Return as soon as the condition holds.
 
     Raises:
@@ -79,7 +79,7 @@ class ServerProcess:
         log: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path = ROOT,
-        start_timeout_seconds: float = 30,
+        start_timeout_seconds: float = 120,
         stop_signal: signal.Signals = signal.SIGTERM,
         run_as: str | None = None,
     ) -> None:
@@ -146,15 +146,17 @@ class ServerProcess:
                 )
             time.sleep(0.02)
 
-    def stop(self, *, timeout_seconds: float = 15) -> None:
-        """Ask it to end, wait, and then insist."""
+    def stop(self, *, timeout_seconds: float = 60) -> int | None:
+        """Ask it to end, wait, and then insist. Answers its exit code, None if it had to be killed."""
         if self.process is None:
-            return
+            return None
         if self.process.poll() is None:
             self.process.send_signal(self._stop_signal)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(timeout_seconds)
+        code = self.process.poll()
         self.kill()
+        return code
 
     def kill(self) -> None:
         """End it and its children at once, as a crash would."""

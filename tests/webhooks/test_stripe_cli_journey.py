@@ -45,7 +45,7 @@ def trigger(
         cli.trigger(event)
         recorded = {entry["id"] for entry in list_recorded() if entry["type"] in list_subscribed_types()}
         wait_until(lambda: recorded <= set(InboxEvent.objects.values_list("event_id", flat=True)), seconds=20)
-        drain_inbox(seconds=60)
+        drain_inbox(seconds=300)
         return list(InboxEvent.objects.order_by("event_created_at", "pk"))
 
     yield run
@@ -146,5 +146,5 @@ def test_events_that_never_arrived_are_fetched(trigger, sandbox_server, live_ser
     InboxEvent.objects.all().delete()
     seen, added = backfill_events(since=timezone.now() - timedelta(hours=1), now=timezone.now())
     assert added == seen >= 1
-    drain_inbox(seconds=30)
+    drain_inbox(seconds=300)
     expect_settled(list(InboxEvent.objects.all()), "customer.created")
