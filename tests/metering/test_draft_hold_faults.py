@@ -146,6 +146,7 @@ class TestAnyOrder(TestCase):
 
     STEPS = st.lists(st.sampled_from(["created", "work", "sweep", "declare", "usage", "sent"]), max_size=14)
 
+    @pytest.mark.sqlite_only
     @hypothesis_settings(max_examples=60, deadline=None)
     @given(steps=STEPS)
     def test_held_at_most_once_and_released_once(self, steps: list[str]) -> None:
