@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from kombu.transport import TRANSPORT_ALIASES
+
 from billing_worker.env import Environment
+
+#: Kombu's own lets a worker read a message that is not written yet, and end of it.
+TRANSPORT_ALIASES["filesystem"] = "billing_worker.file_broker:Transport"
 
 
 def build_broker(env: Environment) -> tuple[str, dict[str, Any]]:
