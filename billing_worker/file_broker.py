@@ -23,10 +23,10 @@ from kombu.utils.json import dumps
 class Channel(filesystem.Channel):
     """Kombu's channel with whole files only."""
 
-    def _put(self, queue: str, message: Any, **_: Any) -> None:
+    def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]
         # The order of names is the order of delivery; what ends in `.part` belongs to no queue.
         name = f"{time.monotonic_ns():020d}_{uuid.uuid4()}.{queue}.msg"
-        _write_whole(Path(self.data_folder_out) / name, dumps(message))
+        _write_whole(Path(self.data_folder_out) / name, dumps(payload))
 
     def _queue_bind(  # type: ignore[override]
         self, exchange: str, routing_key: str | None, pattern: str, queue: str
