@@ -76,5 +76,10 @@ def select_due_mails(now: datetime) -> QuerySet[InvoiceMail]:
     return InvoiceMail.objects.filter(_is_due(now), state=MailState.QUEUED).order_by("pk")
 
 
+def list_due_mail_ids(*, document_id: int, now: datetime) -> list[int]:
+    """The mails of one document that wait to be sent."""
+    return list(select_due_mails(now).filter(document=document_id).values_list("pk", flat=True))
+
+
 def _is_due(now: datetime) -> Q:
     return Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now)

@@ -1,22 +1,56 @@
-"""Celery tasks: they read the clock, make one call, and are safe to run twice at once."""
+"""Celery tasks: they read the clock, call services, and are safe to run twice at once."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from random import randrange
+from time import monotonic
 
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
 from billing_worker import gateway
+from billing_worker.alerts.kicks import send_kick
 from billing_worker.core.periods import Period
+from invoices.selectors import list_due_mail_ids, select_due_documents
 from invoices.services import documents, mails, managed, payments, sweeping
+
+#: Rows looked at together: others render at the same time, so a longer list would be out of date before its end.
+_BATCH = 10
+#: A task gives way after this long, so that a month's end does not keep a worker from everything else.
+_SECONDS_PER_TASK = 20.0
 
 
 @shared_task(name="invoices.render_document")
 def render_document(document_id: int) -> None:
-    documents.render_document(document_id=document_id, now=timezone.now())
+    """Render and mail a document, and then whatever else waits; hand over to another task when the time is up."""
+    deadline = monotonic() + _SECONDS_PER_TASK
+    bring_document(document_id)
+    while due := _list_due_documents():
+        for waiting_id in due:
+            if monotonic() >= deadline:
+                send_kick("invoices.render_document", waiting_id)
+                return
+            if not bring_document(waiting_id):
+                # Another worker came this far, and what follows is probably done as well: look again.
+                break
+
+
+def _list_due_documents() -> list[int]:
+    """Documents that wait, oldest first from a random one on: workers that drain at once do not go in step."""
+    due = list(select_due_documents(timezone.now()).values_list("pk", flat=True)[:_BATCH])
+    start = randrange(len(due)) if due else 0
+    return due[start:] + due[:start]
+
+
+def bring_document(document_id: int) -> bool:
+    """Render a document if it waits, and send its mail if that waits. True if this call rendered it."""
+    is_rendered = documents.render_document(document_id=document_id, now=timezone.now())
+    for mail_id in list_due_mail_ids(document_id=document_id, now=timezone.now()):
+        mails.deliver_mail(mail_id=mail_id, now=timezone.now())
+    return is_rendered
 
 
 @shared_task(name="invoices.deliver_mail")

@@ -27,7 +27,7 @@ from billing_worker.mirror.services import NeedsReading, Reading, apply_payload,
 from billing_worker.webhooks.models import CustomerLock, InboxEvent
 from billing_worker.webhooks.parsing import THIN, Envelope, parse_envelope
 from billing_worker.webhooks.registry import StripeEvent, get_receivers
-from billing_worker.webhooks.selectors import is_due
+from billing_worker.webhooks.selectors import is_row_due
 from billing_worker.webhooks.states import MAX_ATTEMPTS, InboxState, get_pause
 
 log = structlog.get_logger(__name__)
@@ -83,16 +83,18 @@ def process_row(row: InboxEvent, *, now: datetime) -> str:
 def claim_event(row: InboxEvent, *, now: datetime) -> Claim | None:
     """Take an event for this worker, committed before anything is done with it. None if it is not due any more.
 
-    One statement: the row is as it was read, unless it was claimed since, and then its attempts say so.
+    One statement: the row is as it was read, unless it was claimed since, and then its token says so.
     """
+    if not is_row_due(row, now=now):
+        return None
     token = secrets.token_hex(16)
-    unchanged = InboxEvent.objects.filter(is_due(now), pk=row.pk, attempts=row.attempts)
+    unchanged = InboxEvent.objects.filter(pk=row.pk, state=row.state, claim_token=row.claim_token)
     attempts = row.attempts + 1
     if not unchanged.update(
         state=InboxState.PROCESSING, claim_token=token, claimed_at=now, attempts=attempts
     ):
         return None
-    row.attempts = attempts
+    row.state, row.claim_token, row.claimed_at, row.attempts = InboxState.PROCESSING, token, now, attempts
     return Claim(row=row, token=token)
 
 

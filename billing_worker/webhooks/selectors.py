@@ -17,6 +17,15 @@ def is_due(now: datetime) -> Q:
     )
 
 
+def is_row_due(row: InboxEvent, *, now: datetime) -> bool:
+    """`is_due` for a row that was read."""
+    if row.state == InboxState.RECEIVED:
+        return row.next_attempt_at is not None and row.next_attempt_at <= now
+    if row.state != InboxState.PROCESSING or row.claimed_at is None:
+        return False
+    return row.claimed_at < now - CLAIM_TIMEOUT
+
+
 def list_due(*, now: datetime, limit: int) -> list[InboxEvent]:
     """The rows to process next, in Stripe's order, so that fewer events turn out to be late."""
     return list(InboxEvent.objects.filter(is_due(now)).order_by("event_created_at", "pk")[:limit])

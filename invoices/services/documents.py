@@ -13,10 +13,9 @@ from typing import Final
 
 import structlog
 from django.db import IntegrityError, transaction
-from django.db.models import F, Max, Q
+from django.db.models import F, Q
 
 from billing_worker.accounts.audit import record_audit
-from billing_worker.alerts.kicks import kick
 from billing_worker.alerts.metrics import DOCUMENT_SECONDS, DOCUMENTS_RENDERED
 from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import AlertName, Severity
@@ -33,6 +32,7 @@ from invoices.rendering.pdf import render_pdf
 from invoices.rendering.versions import get_current_version
 from invoices.selectors import is_ours
 from invoices.services.mails import queue_first_mail
+from invoices.services.waking import wake_for_document
 from invoices.states import DocumentKind, DocumentState
 from invoices.storage import StoredFile, store_pdf
 from invoices.subjects import build_subject
@@ -142,11 +142,12 @@ def create_revision(
         invoice=invoice, kind=content.document_kind, subject=content.subject
     )
     version = get_current_version()
-    same = of_subject.filter(content_hash=content_hash, template_version=version).first()
-    if same is not None:
-        return _revive(same, now=now)
+    known = list(of_subject.order_by().values_list("pk", "revision", "content_hash", "template_version"))
+    for key, _, *told in known:
+        if told == [content_hash, version]:
+            return _revive(InvoiceDocument.objects.get(pk=key), now=now)
     problems = [mismatch.message for mismatch in find_mismatches(content)] + find_einvoice_problems(content)
-    newest = of_subject.aggregate(newest=Max("revision"))["newest"] or 0
+    newest = max((revision for _, revision, *_ in known), default=0)
     document = InvoiceDocument(
         invoice=invoice,
         account_id=content.account_id,
@@ -189,7 +190,7 @@ def _announce(document: InvoiceDocument, *, now: datetime) -> None:
         )
         return
     log.info("document_created", document=document.pk, number=document.number, revision=document.revision)
-    kick("invoices.render_document", document.pk)
+    wake_for_document(document.pk, now=now)
 
 
 def _revive(document: InvoiceDocument, *, now: datetime) -> InvoiceDocument:
@@ -208,12 +209,14 @@ def _revive(document: InvoiceDocument, *, now: datetime) -> InvoiceDocument:
     # Somebody has taken it up; if it is still wrong, it is raised again.
     for name in (AlertName.PDF_FAILED, "invoice_mismatch"):
         resolve_alert(name=name, subject=document.number, now=now)
-    kick("invoices.render_document", document.pk)
+    wake_for_document(document.pk, now=now)
     return document
 
 
 def render_document(*, document_id: int, now: datetime) -> bool:
     """Render a waiting document, store and verify its PDF, and queue its mail. Call it outside a transaction.
+
+    Nobody is woken for the mail: whoever rendered delivers it next, and the sweeper finds it if they died.
 
     True if this call did it; False if it was not waiting (done, blocked, claimed by another worker, not due), or if the
     PDF does not say what Stripe says: then it is blocked with an alert, and nothing of it is stored.
@@ -223,6 +226,7 @@ def render_document(*, document_id: int, now: datetime) -> bool:
     if not _claim_document(document_id, token, now):
         return False
     document = InvoiceDocument.objects.get(pk=document_id)
+    document.claim_token = token
     started = perf_counter()
     try:
         content = load_content(document.content)
@@ -240,7 +244,10 @@ def render_document(*, document_id: int, now: datetime) -> bool:
         _record_failure(document, error, now=now)
         return False
     seconds = perf_counter() - started
-    if not _settle_stored(document, token, stored, pages=pdf.pages, render_ms=round(seconds * 1000), now=now):
+    settled = _settle_stored(
+        document, content, stored, pages=pdf.pages, render_ms=round(seconds * 1000), now=now
+    )
+    if not settled:
         return False
     DOCUMENTS_RENDERED.labels(outcome="stored").inc()
     DOCUMENT_SECONDS.observe(seconds)
@@ -270,11 +277,17 @@ def make_storage_name(document: InvoiceDocument) -> str:
 
 @retry_when_undone
 def _settle_stored(
-    document: InvoiceDocument, token: str, stored: StoredFile, *, pages: int, render_ms: int, now: datetime
+    document: InvoiceDocument,
+    content: InvoiceContent,
+    stored: StoredFile,
+    *,
+    pages: int,
+    render_ms: int,
+    now: datetime,
 ) -> bool:
     with transaction.atomic():
         settled = InvoiceDocument.objects.filter(
-            pk=document.pk, state=DocumentState.RENDERING, claim_token=token
+            pk=document.pk, state=DocumentState.RENDERING, claim_token=document.claim_token
         ).update(
             state=DocumentState.STORED,
             stored_at=now,
@@ -288,8 +301,7 @@ def _settle_stored(
         if not settled:
             log.warning("document_claim_lost", document=document.pk)
             return False
-        document.refresh_from_db()
-        queue_first_mail(document=document, now=now)
+        queue_first_mail(document=document, content=content, now=now)
     if document.attempts > 1 or document.revision > 1:
         resolve_alert(name=AlertName.PDF_FAILED, subject=document.number, now=now)
         resolve_alert(name="invoice_mismatch", subject=document.number, now=now)

@@ -20,7 +20,7 @@ from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import AlertName, Severity
 from billing_worker.core.errors import Conflict, InvalidInput
 from billing_worker.deadlocks import retry_when_undone
-from invoices.content import load_content
+from invoices.content import InvoiceContent, load_content
 from invoices.delivery import Outcome, SendResult, find_evidence, find_refused_addresses, send_message
 from invoices.messages import build_message, build_texts
 from invoices.models import InvoiceDocument, InvoiceMail
@@ -46,33 +46,30 @@ class MailNotOpen(Conflict):
     code = "mail_not_open"
 
 
-def queue_first_mail(*, document: InvoiceDocument, now: datetime) -> InvoiceMail | None:
+def queue_first_mail(
+    *, document: InvoiceDocument, content: InvoiceContent | None = None, now: datetime
+) -> InvoiceMail | None:
     """Queue the automatic mail about an invoice, a credit note or a payment. Call it where the PDF is settled.
 
-    None if it was mailed before or a person asked for this revision: then only a person sends it.
+    None if it was mailed before or a person asked for this revision: then only a person sends it. None as well if it
+    was voided before anything was mailed: the VOID revision carries the mail, and nobody is asked to pay. `content` is
+    the document's, if it is loaded already.
     """
-    of_subject = InvoiceMail.objects.filter(
-        document__invoice_id=document.invoice_id,
-        document__kind=document.kind,
-        document__subject=document.subject,
-    )
-    if document.requested_by or of_subject.exists():
+    if document.requested_by:
         return None
-    later = InvoiceDocument.objects.filter(
-        invoice_id=document.invoice_id,
-        kind=document.kind,
-        subject=document.subject,
-        revision__gt=document.revision,
-        requested_by="",
+    of_subject = InvoiceDocument.objects.filter(
+        invoice_id=document.invoice_id, kind=document.kind, subject=document.subject
     )
-    if later.exists():
-        # Voided before anything was mailed: the VOID revision carries the mail, and nobody is asked to pay.
+    was_mailed = Q(mails__isnull=False)
+    is_later = Q(revision__gt=document.revision, requested_by="")
+    if of_subject.filter(was_mailed | is_later).exists():
         return None
-    account = Account.objects.get(pk=document.account_id)
+    account = Account.objects.only("billing_email", "billing_cc").get(pk=document.account_id)
     try:
         with transaction.atomic():
             return _queue(
                 document,
+                content or load_content(document.content),
                 sequence=0,
                 to=split_addresses(account.billing_email),
                 cc=split_addresses(account.billing_cc),
@@ -104,6 +101,7 @@ def resend_document(
         newest = document.mails.aggregate(newest=Max("sequence"))["newest"]
         mail = _queue(
             document,
+            load_content(document.content),
             sequence=(newest or 0) + 1,
             to=list(to),
             cc=[],
@@ -120,11 +118,14 @@ def resend_document(
             reason=reason,
             after={"to": list(to), "mail": mail.pk},
         )
+        if mail.state == MailState.QUEUED:
+            kick("invoices.deliver_mail", mail.pk)
     return mail
 
 
 def _queue(
     document: InvoiceDocument,
+    content: InvoiceContent,
     *,
     sequence: int,
     to: list[str],
@@ -143,7 +144,7 @@ def _queue(
         to=to,
         cc=cc,
         bcc=[env.BILLING_BCC_ADDRESS] if env.BILLING_BCC_ADDRESS else [],
-        subject=build_texts(load_content(document.content)).subject,
+        subject=build_texts(content).subject,
         reason=reason,
         requested_by=requested_by,
         state=MailState.QUEUED,
@@ -158,9 +159,7 @@ def _queue(
         mail.last_error = "the account has no billing address"
     mail.save(force_insert=True)
     MAILS.labels(outcome=mail.state).inc()
-    if mail.state == MailState.QUEUED:
-        kick("invoices.deliver_mail", mail.pk)
-    else:
+    if mail.state != MailState.QUEUED:
         _alert(mail, mail.last_error, now=now)
     return mail
 

@@ -19,7 +19,7 @@ from typing import Any
 
 #: Stage by the function that does it: `module`, `name in it`. Where a module imported a name, it is patched there.
 STAGES = {
-    "mirrored": ("billing_worker.webhooks.tasks", "process_one"),
+    "mirrored": ("billing_worker.webhooks.tasks", "process_row"),
     "copied for dj-stripe": ("billing_worker.webhooks.processing", "copy_object"),
     "document built, checked": ("invoices.receivers", "ensure_document"),
     "document task": ("invoices.services.documents", "render_document"),

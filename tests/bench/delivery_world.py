@@ -127,6 +127,7 @@ def link_customers(port: int) -> None:
     from billing_worker.accounts.models import Account
     from billing_worker.gateway import parse_instant
     from billing_worker.mirror.raw_copies import copy_object
+    from billing_worker.webhooks.models import CustomerLock
 
     now = timezone.now()
     accounts = {account.pk: account for account in Account.objects.all()}
@@ -138,6 +139,7 @@ def link_customers(port: int) -> None:
         created_at = parse_instant(customer["created"])
         assert created_at is not None
         assert copy_object(customer, event_created_at=created_at, now=now)
+        CustomerLock.objects.create(customer=customer["id"])
     Account.objects.bulk_update(accounts.values(), ["stripe_customer_id"], batch_size=500)
 
 

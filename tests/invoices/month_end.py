@@ -22,6 +22,7 @@ from django.utils import timezone
 from billing_worker.catalog.models import CatalogProduct
 from billing_worker.gateway.signatures import sign_payload
 from billing_worker.mirror.raw_copies import copy_object
+from billing_worker.webhooks.models import CustomerLock
 from billing_worker.webhooks.tasks import drain_inbox
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.services.documents import render_document
@@ -55,6 +56,7 @@ def prepare(numbers: range) -> list[dict[str, Any]]:
 
 
 def _prepare_one(number: int) -> dict[str, Any]:
+    CustomerLock.objects.create(customer=f"cus_{number}")
     account = CustomerAccountFactory.create(stripe_customer_id=f"cus_{number}", address_country="US")
     AccountPlanFactory.create(account=account)
     for kind in ("ST", "RM", "CV"):

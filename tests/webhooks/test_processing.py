@@ -181,7 +181,7 @@ def test_an_event_that_every_worker_dies_of_is_given_up_with_an_alert(deliver, w
         deliver(make_event("invoice.finalized", make_invoice()))
         pk = InboxEvent.objects.get(type="invoice.finalized").pk
         for _ in range(MAX_ATTEMPTS):
-            assert claim_event(inbox_id=pk, now=timezone.now()) is not None
+            assert claim(pk, now=timezone.now()) is not None
             clock.shift(CLAIM_TIMEOUT + timedelta(seconds=1))
         assert work() == {"failed": 1}
     assert seen == []
