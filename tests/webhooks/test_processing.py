@@ -17,7 +17,7 @@ from billing_worker.catalog.models import CatalogProduct
 from billing_worker.mirror import services as mirror
 from billing_worker.mirror.models import StripeInvoice
 from billing_worker.mirror.raw_copies import copy_object
-from billing_worker.webhooks import processing
+from billing_worker.webhooks import processing, tasks
 from billing_worker.webhooks.models import CustomerLock, InboxEvent
 from billing_worker.webhooks.processing import Claim, claim_event, process_event
 from billing_worker.webhooks.registry import StripeEvent, receives
@@ -304,3 +304,20 @@ def test_an_event_costs_few_queries(deliver, work, seen) -> None:
     statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
     # Claim, its row, two for dj-stripe's copy, the lock twice, settle, projection twice, lines.
     assert len(statements) <= 10, "\n".join(text[:90] for text in statements)
+
+
+def test_workers_begin_at_different_customers_and_keep_each_ones_order() -> None:
+    due = [
+        InboxEvent(event_id=f"evt_{place}", customer=customer)
+        for place, customer in enumerate(["a", "b", "a", "c", "b"])
+    ]
+    orders = {"".join(row.event_id[-1] for row in tasks._begin_anywhere(due)) for _ in range(200)}
+    assert orders == {"02143", "14302", "30214"}
+
+
+def test_a_row_that_another_worker_has_had_since_it_was_read_is_skipped(deliver) -> None:
+    deliver(make_event("invoice.finalized", make_invoice()))
+    row, same = (InboxEvent.objects.get(type="invoice.finalized") for _ in range(2))
+    now = timezone.now()
+    assert processing.process_row(row, now=now) == "processed"
+    assert processing.process_row(same, now=now) == "skipped"
