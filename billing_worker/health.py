@@ -16,6 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from billing_worker.alerts.selectors import count_open_alerts
+from billing_worker.database_clock import get_database_now
 from billing_worker.webhooks.selectors import count_states, get_oldest_waiting
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,11 @@ class DatabaseCollector(Collector):
             "billing_inbox_oldest_seconds",
             "Seconds that the longest waiting event has been due.",
             value=waited,
+        )
+        yield GaugeMetricFamily(
+            "billing_clock_ahead_seconds",
+            "How far this machine's clock is ahead of the database's; claims and leases allow for some seconds.",
+            value=(timezone.now() - get_database_now()).total_seconds(),
         )
         alerts = GaugeMetricFamily("billing_alerts_open", "Open alerts by severity.", labels=["severity"])
         for severity, count in count_open_alerts().items():

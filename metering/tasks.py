@@ -25,11 +25,13 @@ FOLLOW_UP = timedelta(minutes=10)
 
 @shared_task(name="metering.roll_up_usage")
 def roll_up_usage() -> dict[str, int]:
-    """Make meter events of closed buckets, then wake the sender."""
+    """Make meter events of closed buckets, then wake the sender; also for what a lost kick or a dead sender left."""
     run = start_run(trigger="schedule", period=None, now=timezone.now())
     for _ in do_run(run, grace=get_grace(), seam=get_seam(), clock=timezone.now):
         pass
-    if run.events:
+    now = timezone.now()
+    due_at = get_next_due_at(now)
+    if run.events or (due_at is not None and due_at <= now):
         send_kick("metering.send_meter_events")
     return {"months": run.months, "records": run.records, "events": run.events}
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,19 @@ from tests.support.sandbox import SandboxServer
 pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.timeout(900)]
 #: 108 accounts with 31 days of three types: 10,044 events.
 ACCOUNTS = 108
+#: The first rule that matches is taken: the time-outs come early and for certain, the others all along.
 FAULTS = [
-    {"kind": "429", "probability": 0.03},
-    {"kind": "500_before", "probability": 0.01},
-    {"kind": "500_after", "probability": 0.01},
-    {"kind": "400_duplicate", "probability": 0.005},
-    {"kind": "drop_before", "probability": 0.005},
-    {"kind": "drop_after", "probability": 0.005},
-    {"kind": "timeout_before", "probability": 0.0005, "seconds": 3},
-    {"kind": "timeout_after", "probability": 0.0005, "seconds": 3},
+    {"kind": "timeout_before", "probability": 0.05, "times": 1, "seconds": 3},
+    {"kind": "timeout_after", "probability": 0.05, "times": 1, "seconds": 3},
+    {"kind": "429", "probability": 0.05},
+    {"kind": "500_before", "probability": 0.02},
+    {"kind": "500_after", "probability": 0.02},
+    {"kind": "400_duplicate", "probability": 0.01},
+    {"kind": "drop_before", "probability": 0.01},
+    {"kind": "drop_after", "probability": 0.01},
 ]
+EVENT_PATH = "/v1/billing/meter_events"
+STREAM_PATH = "/v2/billing/meter_event_stream"
 #: A request holds up to a hundred events, so few of them tell all: the first ten fail, the next are slow.
 STREAM_ACCOUNTS = 12
 STREAM_FAULTS = [
@@ -61,8 +65,18 @@ def run(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
     return answer
 
 
+def put_faults(sandbox: SandboxServer, path: str, faults: Sequence[dict[str, Any]]) -> None:
+    for fault in faults:
+        sandbox.control("POST", "/_sandbox/faults", {"method": "POST", "path": path, **fault})
+
+
+def read_faults(sandbox: SandboxServer) -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = sandbox.control("GET", "/_sandbox/faults")["data"]
+    return rules
+
+
 def count_hits(sandbox: SandboxServer) -> int:
-    return sum(fault["hits"] for fault in sandbox.control("GET", "/_sandbox/faults")["data"])
+    return sum(fault["hits"] for fault in read_faults(sandbox))
 
 
 def start_sender(environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
@@ -73,7 +87,7 @@ def start_sender(environment: dict[str, str], log: Path) -> subprocess.Popen[byt
         "--patience",
         "300",
         "--lease-seconds",
-        "8",
+        "5",
     ]
     with log.open("wb") as output:
         return subprocess.Popen(
@@ -82,19 +96,18 @@ def start_sender(environment: dict[str, str], log: Path) -> subprocess.Popen[byt
 
 
 def test_two_senders_and_a_killed_one_tell_everything_once(environment, sandbox_server, tmp_path):
+    """The one that takes the dead one's place uses the stream already, as while the transport is being changed."""
     assert run(environment, "prepare", str(ACCOUNTS)) == {"events": 10_044}
-    for fault in FAULTS:
-        sandbox_server.control(
-            "POST", "/_sandbox/faults", {"method": "POST", "path": "/v1/billing/meter_events", **fault}
-        )
+    put_faults(sandbox_server, EVENT_PATH, FAULTS)
+    put_faults(sandbox_server, STREAM_PATH, STREAM_FAULTS[:5])
     logs = [tmp_path / f"sender-{number}.log" for number in range(3)]
     senders = [start_sender(environment, log) for log in logs[:2]]
     try:
-        # One in twenty fails: the first thousand or so have been tried.
-        wait_until(lambda: count_hits(sandbox_server) > 60, seconds=300, what="sixty faults")
+        # One in eight fails: the first thousand or so have been tried.
+        wait_until(lambda: count_hits(sandbox_server) > 120, seconds=300, what="faults")
         assert senders[0].poll() is None, logs[0].read_text()
         senders[0].send_signal(signal.SIGKILL)
-        senders.append(start_sender(environment, logs[2]))
+        senders.append(start_sender({**environment, "TEST_TRANSPORT": "v2"}, logs[2]))
         codes = [sender.wait(timeout=800) for sender in senders]
     finally:
         for sender in senders:
@@ -108,15 +121,15 @@ def test_two_senders_and_a_killed_one_tell_everything_once(environment, sandbox_
     # Three times the sum over accounts and days of (31 n + d), n = 0..107, d = 1..31.
     assert result["units"] == 3 * (31 * 31 * 5778 + 108 * 496)
     assert result["repeated"] > 100
+    hits = {(rule["path"], rule["kind"]): rule["hits"] for rule in read_faults(sandbox_server)}
+    assert min(hits.values()) > 0, hits
 
 
 def test_batches_of_a_killed_sender_are_told_once(environment, sandbox_server, tmp_path):
     environment = {**environment, "TEST_TRANSPORT": "v2"}
     events = STREAM_ACCOUNTS * 93
     assert run(environment, "prepare", str(STREAM_ACCOUNTS)) == {"events": events}
-    for fault in STREAM_FAULTS:
-        path = "/v2/billing/meter_event_stream"
-        sandbox_server.control("POST", "/_sandbox/faults", {"method": "POST", "path": path, **fault})
+    put_faults(sandbox_server, STREAM_PATH, STREAM_FAULTS)
     logs = [tmp_path / f"stream-{number}.log" for number in range(2)]
     senders = [start_sender(environment, logs[0])]
     try:

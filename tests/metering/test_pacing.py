@@ -9,8 +9,9 @@ from decimal import Decimal
 
 import pytest
 
+from billing_worker.database_clock import get_database_now
 from metering.models import SendingBudget
-from metering.services.sending.budget import SharedBudget, get_database_now
+from metering.services.sending.budget import SharedBudget
 from metering.services.sending.pacing import LocalBudget, Pace
 
 

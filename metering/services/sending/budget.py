@@ -10,9 +10,9 @@ import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from django.db import connection, transaction
-from django.utils import timezone
+from django.db import transaction
 
+from billing_worker.database_clock import get_database_now
 from metering.models import SendingBudget
 from metering.services.sending.pacing import compute_interval
 
@@ -50,13 +50,3 @@ def _lock() -> SendingBudget:
         )
         row = SendingBudget.objects.select_for_update().get(name=METER_EVENTS)
     return row
-
-
-def get_database_now() -> datetime:
-    """The database server's clock where there is a server; else it is this machine's."""
-    if connection.vendor != "mysql":
-        return timezone.now()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT UTC_TIMESTAMP(6)")
-        now: datetime = cursor.fetchone()[0]
-    return now if now.tzinfo else now.replace(tzinfo=UTC)
