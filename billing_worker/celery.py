@@ -36,6 +36,10 @@ app.conf.beat_schedule = {
     "pull-usage": {"task": "metering.pull_usage", "schedule": crontab(minute="30", hour="1,7,13,19")},
     "roll-up-usage": {"task": "metering.roll_up_usage", "schedule": crontab(minute="*/15")},
     "send-meter-events": {"task": "metering.send_meter_events", "schedule": crontab(minute="0", hour="2")},
+    "check-meter-totals": {
+        "task": "metering.check_meter_totals",
+        "schedule": crontab(minute="10", hour="4"),
+    },
     "sweep-draft-holds": {"task": "metering.sweep_draft_holds", "schedule": 60.0},
     "check-parity": {"task": "metering.check_parity", "schedule": crontab(minute="50")},
     "bill-managed-jobs": {"task": "invoices.bill_managed_jobs", "schedule": crontab(minute="25")},

@@ -52,7 +52,12 @@ TRANSITIONS: Final[dict[EventState, frozenset[EventState]]] = {
     EventState.UNRESOLVED: frozenset(
         {EventState.SENT, EventState.PENDING, EventState.REJECTED, EventState.SKIPPED}
     ),  # the summaries say so; or a person
-    EventState.SENT: frozenset({EventState.REJECTED}),  # Stripe's asynchronous refusal
+    EventState.SENT: frozenset(
+        {
+            EventState.REJECTED,  # Stripe's asynchronous refusal
+            EventState.PENDING,  # a person, who saw that Stripe does not count it
+        }
+    ),
     EventState.REJECTED: frozenset({EventState.PENDING, EventState.SKIPPED, EventState.SENT}),  # a person
     EventState.EXPIRED: frozenset({EventState.SKIPPED}),  # a person, or the true-up that replaced it
     EventState.SKIPPED: frozenset(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from time import monotonic
 
 from celery import Task, shared_task
 from django.utils import timezone
@@ -18,7 +19,10 @@ from metering.runs.services import do_run, start_run
 from metering.services.sending import send_batch
 from metering.services.sending.claims import get_next_due_at
 from metering.services.sending.run import hold_everything
+from metering.services.totals import compare_totals, list_recent_days
 
+#: A comparison of totals hands over to another task after so many seconds.
+CHECK_SECONDS = 60
 #: A run that left something in back-off is followed by another within this time; else the next scheduled run is.
 FOLLOW_UP = timedelta(minutes=10)
 
@@ -49,3 +53,21 @@ def send_meter_events(self: Task) -> dict[str, int]:
     elif due_at is not None and due_at <= now + FOLLOW_UP:
         self.apply_async(countdown=max((due_at - now).total_seconds(), 1))
     return result.as_dict()
+
+
+@shared_task(name="metering.check_meter_totals")
+def check_meter_totals(lane_id: int = 0, day: str = "") -> dict[str, int]:
+    """Compare the days sent for lately with Stripe's meters, from a place on; long ones go on in another task."""
+    counts = {"compared": 0, "differ": 0}
+    if not is_configured():
+        return counts
+    now, deadline = timezone.now(), monotonic() + CHECK_SECONDS
+    stretches = list_recent_days(now=now, after=(lane_id, day))
+    for found in compare_totals(stretches, port=get_port(), now=now):
+        counts["compared"] += 1
+        counts["differ"] += found.differs
+        if monotonic() >= deadline and found.stretch is not stretches[-1]:
+            place = found.stretch
+            send_kick("metering.check_meter_totals", place.lane.pk, f"{place.start_at:%Y-%m-%d}")
+            break
+    return counts

@@ -26,6 +26,7 @@ class AlertName(TextChoices):
     METER_EVENT_REJECTED = "meter_event_rejected", "Stripe refused a meter event"
     METER_EVENT_UNKNOWN = "meter_event_unknown", "The outcome of a meter event is unknown"
     METER_EVENT_EXPIRED = "meter_event_expired", "A meter event is too old to be sent"
+    METER_TOTAL_DIFFERS = "meter_total_differs", "Stripe's meter holds another total than was sent"
     PDF_FAILED = "pdf_failed", "An invoice PDF could not be made"
     MAIL_FAILED = "mail_failed", "An invoice mail could not be delivered"
     DRIFT_FOUND = "drift_found", "The ledgers differ"

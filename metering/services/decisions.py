@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -17,6 +17,8 @@ from metering.models import MeterEvent
 from metering.states import EventState
 
 MAX_REASON = 400
+#: Stripe promises that an identifier is unique for at least 24 hours; a repeat is made well after.
+IDENTIFIER_FORGOTTEN_AFTER = timedelta(hours=26)
 
 
 class ReasonMissing(InvalidInput):
@@ -44,12 +46,25 @@ def mark_sent(*, ids: Collection[int], actor: str, reason: str, now: datetime) -
 
 
 def mark_not_sent(*, ids: Collection[int], actor: str, reason: str, now: datetime) -> int:
-    """A person has seen at Stripe that these were not counted: they are sent again. Returns how many were open."""
-    return _decide(
+    """A person has seen at Stripe that these were not counted: they are sent again. Returns how many there were.
+
+    What was once answered as taken waits until Stripe has surely forgotten the identifier: the stream would drop the
+    repeat without a word.
+    """
+    doubtful = _decide(
         ids, [EventState.UNRESOLVED], actor, reason, now,
         action="metering.event_marked_not_sent",
         changes={"state": EventState.PENDING, "next_attempt_at": None, "uncertain_at": None},
     )  # fmt: skip
+    taken = _decide(
+        ids, [EventState.SENT], actor, reason, now,
+        action="metering.event_marked_not_sent",
+        changes={
+            "state": EventState.PENDING, "sent_at": None, "uncertain_at": None,
+            "next_attempt_at": now + IDENTIFIER_FORGOTTEN_AFTER,
+        },
+    )  # fmt: skip
+    return doubtful + taken
 
 
 def give_up_events(*, ids: Collection[int], actor: str, reason: str, now: datetime) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ WHY = "seen in the dashboard"
 DECISIONS = {
     retry_events: ({"rejected"}, "pending"),
     mark_sent: ({"unresolved", "rejected"}, "sent"),
-    mark_not_sent: ({"unresolved"}, "pending"),
+    mark_not_sent: ({"unresolved", "sent"}, "pending"),
     give_up_events: ({"shadow", "pending", "unresolved", "rejected", "expired"}, "skipped"),
 }
 
@@ -67,6 +68,14 @@ def test_a_decision_needs_a_reason(reason):
     with pytest.raises(ReasonMissing):
         retry_events(ids=[event.pk], actor="finance", reason=reason, now=NOW)
     assert MeterEvent.objects.get().state == "rejected"
+
+
+def test_what_stripe_dropped_is_repeated_only_once_its_identifier_is_forgotten():
+    """Within the identifier's day the stream would drop it again, without a word."""
+    event = make_in("sent")
+    mark_not_sent(ids=[event.pk], actor="finance", reason=WHY, now=NOW)
+    event.refresh_from_db()
+    assert (event.sent_at, event.next_attempt_at) == (None, NOW + timedelta(hours=26))
 
 
 def test_what_a_person_found_missing_is_sent_again():
