@@ -16,7 +16,6 @@ from string import Template
 from typing import Any, Final
 
 import pydyf
-import segno
 from django.template.loader import get_template
 from weasyprint import CSS
 from weasyprint.text.fonts import FontConfiguration
@@ -31,11 +30,14 @@ from invoices.rendering import shortcuts
 from invoices.rendering.assets import BASE_URL, AssetFetcher
 from invoices.rendering.fonts import OWN_FONTS, find_fonts, is_own_text, list_families
 from invoices.rendering.markup import Markup
+from invoices.rendering.qr import QrCode
 from invoices.rendering.versions import get_current_version, get_template_name, read_styles
 from invoices.usage_chart import draw_usage_chart
 
 #: Tagged for screen readers. It costs 5 KB and no time that can be measured.
 PDF_VARIANT: Final = "pdf/ua-1"
+#: Where a document finds its QR code: nothing is served there, it is drawn.
+QR_URL: Final = f"{BASE_URL}qr"
 #: From so many lines on a document is laid out without the garbage collector.
 LONG_DOCUMENT: Final = 100
 
@@ -64,7 +66,7 @@ def render_pdf(content: InvoiceContent, *, version: str | None = None) -> Render
         TemplateMissing: there is no such version.
     """
     version = version or get_current_version()
-    html = render_html(content, version=version)
+    html, pictures = _fill_template(content, version)
     xml = build_xml(content) if carries_xml(content) else None
     variant = PDF_VARIANT if xml is None else embedding.PDF_VARIANT
     fonts = _load_fonts(not is_own_text(html))
@@ -76,6 +78,7 @@ def render_pdf(content: InvoiceContent, *, version: str | None = None) -> Render
                 stylesheets=_load_styles(version, content.page_size, fonts),
                 font_config=fonts.config,
                 pdf_variant=variant,
+                cache=pictures,
             )
             if xml is not None:
                 attachment = embedding.make_attachment(xml, issued_at=content.issued_at)
@@ -93,21 +96,26 @@ def render_pdf(content: InvoiceContent, *, version: str | None = None) -> Render
 
 def render_html(content: InvoiceContent, *, version: str | None = None) -> str:
     """The document as WeasyPrint reads it: well-formed XHTML, every text in it escaped."""
+    return _fill_template(content, version or get_current_version())[0]
+
+
+def _fill_template(content: InvoiceContent, version: str) -> tuple[str, dict[str, Any]]:
+    """The markup, and the pictures in it that are drawn and not loaded, by their addresses."""
     brand = get_brand()
     page = build_page(content)
-    return get_template(get_template_name(version or get_current_version())).render(
+    chart = page.chart and draw_usage_chart(
+        page.chart, accent=brand.accent, ink="#4b5563", families=list_families()
+    )
+    html = get_template(get_template_name(version)).render(
         {
             "page": page,
             "logo_url": f"{BASE_URL}assets/{brand.logo}",
-            "qr_url": _draw_qr(page.pay_url) if page.pay_url else "",
-            "chart_url": draw_usage_chart(
-                page.chart, accent=brand.accent, ink="#4b5563", families=list_families()
-            )
-            if page.chart
-            else "",
+            "qr_url": QR_URL if page.pay_url else "",
+            "chart_url": chart or "",
             "remittance": brand.remittance,
         }
     )
+    return html, {QR_URL: QrCode(page.pay_url)} if page.pay_url else {}
 
 
 def _scope_headers(document: Any, pdf: Any) -> None:
@@ -131,11 +139,6 @@ def _scope_headers(document: Any, pdf: Any) -> None:
 def _finish_facturx(document: Any, pdf: Any) -> None:
     _scope_headers(document, pdf)
     embedding.finish_pdf(pdf)
-
-
-def _draw_qr(url: str) -> str:
-    """The pay link as a QR code, in a `data:` address. A fixed mask saves trying all eight; readers take any."""
-    return str(segno.make_qr(url, error="m", mask=3).png_data_uri(scale=4, border=0))
 
 
 @dataclass(frozen=True, slots=True)
