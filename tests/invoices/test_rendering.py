@@ -13,6 +13,7 @@ from invoices.content import Party
 from invoices.rendering import assets, fonts, pdf
 from invoices.rendering.assets import AssetFetcher, ForeignAsset
 from invoices.rendering.pdf import RenderFailed, render_html, render_pdf
+from invoices.rendering.qr import QrCode
 from tests.invoices.samples import (
     BUYER,
     OCTOBER,
@@ -192,7 +193,9 @@ def test_a_template_that_asks_for_more_fails_the_render(monkeypatch):
     html = render_html(build_content()).replace(
         "</body>", '<img src="http://127.0.0.1:9/x.png" alt="x"/></body>'
     )
-    monkeypatch.setattr(pdf, "render_html", lambda content, version: html)
+    monkeypatch.setattr(
+        pdf, "_fill_template", lambda content, version: (html, {pdf.QR_URL: QrCode("https://example.com")})
+    )
     with pytest.raises(RenderFailed, match="may not load"):
         render_pdf(build_content())
 

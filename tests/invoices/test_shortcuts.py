@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import io
 from functools import cache
+from urllib.parse import quote
 
 import pytest
 from pypdf import PdfReader
@@ -163,7 +164,13 @@ span { display: inline }
 .hidden { visibility: hidden; border-bottom: 1px solid red }
 .new { break-before: page }
 """
-ZOO = """
+SVG = quote(
+    '<svg xmlns="http://www.w3.org/2000/svg" width="200" height="40" font-family="Invoice Sans" font-size="9">'
+    '<text x="5" y="12" fill="red">Impressions 12</text><text x="9" y="30" font-weight="bold" rotate="8">Tuesday'
+    '</text><text x="120" y="12" text-anchor="end" letter-spacing="2" textLength="60">spread</text>'
+    '<rect x="100" y="20" width="9" height="15" fill="none" stroke="blue"/></svg>'
+)
+ZOO = f"""
 <div class="absolute">absolute <b>bold</b></div><div class="relative below">relative</div><div class="float">float</div>
 <div class="spaced">spaced texts, justified over more
 than one line, as a paragraph of a letter is set in print</div>
@@ -176,6 +183,7 @@ than one line, as a paragraph of a letter is set in print</div>
   two blanks</div><div class="ellipsis">an ellipsis at the end of a line that is too long</div>
 <div class="break">Donaudampfschiffahrt</div><div class="below">Donau, after it</div><div class="shadow">shadow</div>
 <div class="hidden">hidden</div><div style="color: blue; width: 40%">its own style <span>and within</span></div>
+<img alt="picture" src="data:image/svg+xml,{SVG}"/>
 <div class="new">the second page, 12 × 3.50 €</div>
 """
 

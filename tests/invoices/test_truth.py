@@ -81,24 +81,25 @@ def test_a_part_of_another_amount_is_not_the_amount(printed, true, monkeypatch):
 
 
 def break_template(monkeypatch, before: str, amount: str) -> None:
-    whole = pdf.render_html
+    whole = pdf._fill_template
 
-    def render(content, version=None):
-        return whole(build_content(), version=version).replace(before, before.rpartition("$")[0] + amount)
+    def fill(content, version):
+        html, pictures = whole(build_content(), version)
+        return html.replace(before, before.rpartition("$")[0] + amount), pictures
 
-    monkeypatch.setattr(pdf, "render_html", render)
+    monkeypatch.setattr(pdf, "_fill_template", fill)
 
 
 def lose(monkeypatch, old: str, new: str) -> None:
     """The template prints something else than it was told."""
-    whole = pdf.render_html
+    whole = pdf._fill_template
 
-    def render(content, version=None):
-        html = whole(content, version=version)
+    def fill(content, version):
+        html, pictures = whole(content, version)
         assert old in html
-        return html.replace(old, new)
+        return html.replace(old, new), pictures
 
-    monkeypatch.setattr(pdf, "render_html", render)
+    monkeypatch.setattr(pdf, "_fill_template", fill)
 
 
 @pytest.mark.django_db

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from weasyprint.css import Style
+from weasyprint.svg.text import Style as SvgStyle
 from weasyprint.text import line_break
 from weasyprint.text.constants import LST_TO_ISO, PANGO_DIRECTION
 from weasyprint.text.ffi import FROM_UNITS, ffi, gobject, pango
@@ -103,7 +104,7 @@ def find_shelf(style: Any) -> Shelf | None:
 
 def _find_shelf(style: Any) -> Shelf | None:
     plain = (
-        isinstance(style, Style)
+        isinstance(style, Style | SvgStyle)
         and style["text_decoration_line"] == "none"
         and style["letter_spacing"] in ("normal", 0)
         and not style["word_spacing"]
