@@ -20,7 +20,7 @@ from unfold.decorators import display
 from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from cohorts.document_filters import CohortFilter, DriftFilter
-from cohorts.models import Cohort, CohortMember, SignOff
+from cohorts.models import Cohort, CohortMember, SignOff, SubscriptionChange
 from cohorts.page import build_cohort_page
 from cohorts.services import open_gate, reconcile_cohort, sign_off, start_dual_run
 from invoices.admin import InvoiceDocumentAdmin
@@ -179,6 +179,24 @@ class CohortMemberAdmin(ReadOnlyAdmin):
     list_filter = ("cohort", "provisioning")
     search_fields = ("account__name", "account__id", "stripe_subscription_id")
     list_select_related = ("account", "cohort")
+
+
+@admin.register(SubscriptionChange)
+class SubscriptionChangeAdmin(ReadOnlyAdmin):
+    """Plan changes become these: fees before the month they hold for, tier tables after its first hour."""
+
+    list_display = ("account", "period", "summary", "show_state", "created_at", "settled_at", "error")
+    list_filter = ("state", "period")
+    search_fields = ("account__name", "account__id", "stripe_subscription_id", "summary")
+    list_select_related = ("account",)
+
+    @display(
+        description="State",
+        label={"pending": "warning", "applied": "success", "refused": "danger", "superseded": "info"},
+        ordering="state",
+    )
+    def show_state(self, change: SubscriptionChange) -> tuple[str, str]:
+        return change.state, change.get_state_display()
 
 
 @admin.register(SignOff)

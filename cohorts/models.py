@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Q
 
 from billing_worker.accounts.models import Account
-from cohorts.states import CohortState, ProvisioningState
+from cohorts.states import ChangeState, CohortState, ProvisioningState
 
 
 class Cohort(models.Model):
@@ -80,6 +80,40 @@ class CohortMember(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account_id} in {self.cohort_id}"
+
+
+class SubscriptionChange(models.Model):
+    """One change of a payer's subscription that follows its plan: committed before Stripe is asked, settled after.
+
+    `number` counts a subscription's changes from 1 and makes the idempotency key, so two workers make each one once.
+    """
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="subscription_changes")
+    stripe_subscription_id = models.CharField(max_length=64)
+    number = models.PositiveIntegerField()
+    period = models.CharField(max_length=7, help_text="The first month that is billed by it, like 2026-11.")
+    summary = models.CharField(max_length=500, help_text="What changes, for people.")
+    request = models.JSONField(help_text="What Stripe is asked for.")
+    state = models.CharField(max_length=10, choices=ChangeState.choices, default=ChangeState.PENDING)
+    created_at = models.DateTimeField()
+    settled_at = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["stripe_subscription_id", "number"], name="subscription_change_once_per_number"
+            ),
+            models.CheckConstraint(
+                condition=Q(state=ChangeState.PENDING, settled_at__isnull=True)
+                | (~Q(state=ChangeState.PENDING) & Q(settled_at__isnull=False)),
+                name="subscription_change_settled_has_time",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} from {self.period}: {self.summary}"
 
 
 class SignOff(models.Model):

@@ -11,7 +11,7 @@ from billing_worker.accounts.models import AuditEntry
 from billing_worker.core.money import format_minor
 from billing_worker.core.periods import Period
 from cohorts.gate import GateReport, evaluate_gate
-from cohorts.models import Cohort, SignOff
+from cohorts.models import Cohort, SignOff, SubscriptionChange
 from cohorts.selectors import MemberRow, bills_through_parent, get_member_rows
 from cohorts.states import FINANCE_ROLE, SIGNATURES_NEEDED, CohortState
 from metering.console.seam_form import PERMISSION as SEAM_PERMISSION
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
 HISTORY_SHOWN = 12
+PLAN_CHANGES_SHOWN = 8
 #: How people read what the audit trail calls by its stable name.
 HISTORY_LABELS = {
     "cohort.created": "Formed",
@@ -109,6 +110,7 @@ class CohortPage:
     riding_count: int
     signing: Signing
     history: tuple[HistoryLine, ...]
+    plan_changes: tuple[SubscriptionChange, ...]
     actions: tuple[str, ...]
     has_changed: bool
 
@@ -137,6 +139,7 @@ def build_cohort_page(*, cohort: Cohort, user: User | AnonymousUser, now: dateti
         riding_count=sum(row.state == "rides" for row in rows),
         signing=_build_signing(cohort, user),
         history=_build_history(cohort),
+        plan_changes=_find_plan_changes(cohort),
         actions=_find_actions(cohort, user),
         has_changed=bool(signed_for_other),
     )
@@ -148,6 +151,12 @@ def _build_history(cohort: Cohort) -> tuple[HistoryLine, ...]:
         HistoryLine(entry.at, HISTORY_LABELS.get(entry.action, entry.action), entry.actor, entry.reason)
         for entry in entries
     )
+
+
+def _find_plan_changes(cohort: Cohort) -> tuple[SubscriptionChange, ...]:
+    """The newest changes of its members' subscriptions that follow their plans."""
+    changes = SubscriptionChange.objects.filter(account__cohort_member__cohort=cohort)
+    return tuple(changes.select_related("account")[:PLAN_CHANGES_SHOWN])
 
 
 def _find_actions(cohort: Cohort, user: User | AnonymousUser) -> tuple[str, ...]:

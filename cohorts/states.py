@@ -35,6 +35,17 @@ class ProvisioningState(TextChoices):
     PROVISIONED = "provisioned", "Provisioned"
 
 
+#: States in which the members' subscriptions exist and follow their plans.
+PROVISIONED_STATES: Final = (CohortState.READY, *BILLED_BY_STRIPE)
+
+
+class ChangeState(TextChoices):
+    PENDING = "pending", "Being made"  # committed before Stripe is asked; a repeat asks with the same key
+    APPLIED = "applied", "Made"
+    REFUSED = "refused", "Refused by Stripe"
+    SUPERSEDED = "superseded", "Superseded"  # never confirmed, and no longer what is wanted
+
+
 #: Signatures that a migration needs: of different people, at least one of them in finance.
 SIGNATURES_NEEDED: Final = 2
 FINANCE_ROLE: Final = "finance"

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from celery import shared_task
 from django.utils import timezone
 
 from cohorts.services import extend_leases as run_extend_leases
+from cohorts.services import sync_subscriptions as run_sync_subscriptions
 
 
 @shared_task(name="cohorts.extend_leases")
 def extend_leases() -> int:
     """Leases for this month and the next for all members that Stripe bills. Answers how many were new."""
     return run_extend_leases(actor="task:cohorts.extend_leases", now=timezone.now())
+
+
+@shared_task(name="cohorts.sync_subscriptions")
+def sync_subscriptions() -> dict[str, int]:
+    """Let every subscription follow its account's plan. Answers how many came to which outcome."""
+    results = run_sync_subscriptions(actor="task:cohorts.sync_subscriptions", now=timezone.now())
+    return dict(Counter(result.outcome for result in results))

@@ -28,7 +28,7 @@ class ConsoleSession:
                 "csrfmiddlewaretoken": self.http.cookies["csrftoken"],
             },
             headers={"Referer": login},
-            timeout=30,
+            timeout=120,
         )
         if "sessionid" not in self.http.cookies or answer.status_code != 200:
             raise DemoError(f"{username} can't log in to the console (status {answer.status_code})")
@@ -39,7 +39,7 @@ class ConsoleSession:
         Raises:
             DemoError: the page answers with an error.
         """
-        answer = self.http.get(urljoin(self.base_url, path), timeout=30)
+        answer = self.http.get(urljoin(self.base_url, path), timeout=120)
         if not answer.ok:
             raise DemoError(f"{path} answers {answer.status_code} to {self.username}")
         return answer.text
@@ -61,7 +61,7 @@ class ConsoleSession:
             urljoin(self.base_url, button_path),
             data={**fields, "csrfmiddlewaretoken": self.http.cookies["csrftoken"]},
             headers={"Referer": page},
-            timeout=30,
+            timeout=120,
         )
         if not answer.ok:
             raise DemoError(f"{button_path} answers {answer.status_code} to {self.username}")

@@ -91,7 +91,7 @@ def _check_meters(scene: Scene) -> None:
 def _check_webhooks(scene: Scene) -> None:
     from billing_worker.webhooks.models import InboxEvent
 
-    pending = wait_for_deliveries(scene, timeout=20)
+    pending = wait_for_deliveries(scene, timeout=300)
     scene.tell.check("Webhooks that the sandbox could not deliver", expected=0, found=pending)
     states = Counter(InboxEvent.objects.values_list("state", flat=True))
     scene.tell.check(
@@ -104,7 +104,7 @@ def wait_for_deliveries(scene: Scene, *, timeout: float) -> int:
     deadline = time.monotonic() + timeout
     while True:
         answer = requests.get(
-            f"{scene.sandbox_url}/_sandbox/deliveries", params={"state": "pending"}, timeout=10
+            f"{scene.sandbox_url}/_sandbox/deliveries", params={"state": "pending"}, timeout=60
         )
         left = len(answer.json()["data"])
         if not left or time.monotonic() > deadline:

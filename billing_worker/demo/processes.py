@@ -17,7 +17,7 @@ from typing import Final
 
 from billing_worker.demo.place import FOLDER, ROOT, DemoError
 
-START_TIMEOUT_SECONDS: Final = 60
+START_TIMEOUT_SECONDS: Final = 300
 STOP_TIMEOUT_SECONDS: Final = 10
 INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -173,7 +173,7 @@ def wait_until(child: Child, holds: Callable[[], bool]) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 (an address of our own on loopback)
+        with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310 (an address of our own on loopback)
             return bool(answer.status < 300)
     except (urllib.error.URLError, OSError):
         return False

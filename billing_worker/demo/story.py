@@ -122,7 +122,7 @@ def _tell_story(scene: Scene) -> None:
         ("Move the clocks over the month's end", lambda scene: _advance(scene, hours=2)),
         (
             "Wait for webhooks, PDFs and mails",
-            lambda scene: _last_line(_manage("wait_until_settled", timeout=180)),
+            lambda scene: _last_line(_manage("wait_until_settled", timeout=1800)),
         ),
         ("Let the old service bill the month in shadow", _run_legacy_month),
         ("Reconcile, open the gates, sign", _reconcile_and_sign),
@@ -244,7 +244,7 @@ def _declare_complete(scene: Scene) -> str:
         f"{scene.web_url}/usage/completions",
         json={"period": scene.place.period, "account_ids": "all"},
         headers={"Authorization": f"Api-Key {scene.service_key}"},
-        timeout=60,
+        timeout=300,
     )
     if not answer.ok:
         raise DemoError(f"POST /usage/completions answers {answer.status_code}: {answer.text[:200]}")
@@ -257,7 +257,7 @@ def _post_batches(scene: Scene, records: list[dict[str, Any]]) -> dict[str, int]
         http.headers["Authorization"] = f"Api-Key {scene.service_key}"
         for first in range(0, len(records), BATCH):
             answer = http.post(
-                f"{scene.web_url}/usage", json={"records": records[first : first + BATCH]}, timeout=60
+                f"{scene.web_url}/usage", json={"records": records[first : first + BATCH]}, timeout=300
             )
             if not answer.ok:
                 raise DemoError(f"POST /usage answers {answer.status_code}: {answer.text[:200]}")

@@ -95,6 +95,7 @@ from billing_worker.gateway.signatures import (
 )
 from billing_worker.gateway.subscriptions import (
     cancel_subscription,
+    change_subscription,
     create_subscription,
     get_subscription,
     list_subscriptions,
@@ -125,6 +126,7 @@ from billing_worker.gateway.types import (
     Product,
     Subscription,
     SubscriptionItem,
+    SubscriptionItemChange,
     SubscriptionItemSpec,
     TaxId,
     TestClock,
@@ -165,6 +167,7 @@ __all__ = [
     "SignatureRejected",
     "Subscription",
     "SubscriptionItem",
+    "SubscriptionItemChange",
     "SubscriptionItemSpec",
     "TaxId",
     "TestClock",
@@ -174,6 +177,7 @@ __all__ = [
     "attach_payment_method",
     "cancel_meter_event",
     "cancel_subscription",
+    "change_subscription",
     "create_credit_note",
     "create_customer",
     "create_flat_price",

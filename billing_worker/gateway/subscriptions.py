@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from billing_worker.gateway.parsing import parse_subscription
 from billing_worker.gateway.transport import call, iterate, make_path
-from billing_worker.gateway.types import Subscription, SubscriptionItemSpec
+from billing_worker.gateway.types import Subscription, SubscriptionItemChange, SubscriptionItemSpec
 
 if TYPE_CHECKING:
     from stripe.params import (
@@ -78,10 +78,48 @@ def cancel_subscription(subscription: str, *, prorate: bool, invoice_now: bool) 
     return parse_subscription(call("delete", make_path("subscriptions", subscription), params))
 
 
+def change_subscription(
+    subscription: str,
+    *,
+    items: Sequence[SubscriptionItemChange] = (),
+    cancel_at_period_end: bool | None = None,
+    idempotency_key: str,
+) -> Subscription:
+    """Change items without any proration: what was billed stays, the next invoice bills what holds then.
+
+    `cancel_at_period_end` ends it at the turn of its period, with a last invoice for the usage of the period, or takes
+    that back.
+
+    Raises:
+        GatewayRejected: an item that is gone, the last item removed, a subscription that has ended.
+    """
+    params: SubscriptionUpdateParams = {"proration_behavior": "none"}
+    if items:
+        params["items"] = [_describe_change(item) for item in items]
+    if cancel_at_period_end is not None:
+        params["cancel_at_period_end"] = cancel_at_period_end
+    return parse_subscription(
+        call("post", make_path("subscriptions", subscription), params, idempotency_key=idempotency_key)
+    )
+
+
 def update_subscription_metadata(subscription: str, metadata: Mapping[str, str]) -> Subscription:
     """Set the given metadata keys and leave the others."""
     params: SubscriptionUpdateParams = {"metadata": dict(metadata)}
     return parse_subscription(call("post", make_path("subscriptions", subscription), params))
+
+
+def _describe_change(change: SubscriptionItemChange) -> Any:
+    if change.is_removal:
+        return {"id": change.id, "deleted": True}
+    described: dict[str, Any] = {"id": change.id} if change.id else {}
+    if change.price:
+        described["price"] = change.price
+    if change.quantity is not None:
+        described["quantity"] = change.quantity
+    if change.metadata:
+        described["metadata"] = dict(change.metadata)
+    return described
 
 
 def _describe_item(item: SubscriptionItemSpec) -> Any:

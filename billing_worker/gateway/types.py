@@ -103,6 +103,17 @@ class SubscriptionItemSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionItemChange:
+    """A change of one item: empty `id` adds one; otherwise what is given is exchanged, or the item removed."""
+
+    id: str = ""
+    price: str = ""
+    quantity: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    is_removal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionItem:
     """`[period_start, period_end)` is the item's current billing period."""
 

@@ -7,9 +7,11 @@ from cohorts.services.membership import create_cohort
 from cohorts.services.provision import ProvisioningOptions, provision_cohort
 from cohorts.services.reconciling import reconcile_cohort
 from cohorts.services.signing import recheck_evidence, sign_off
+from cohorts.services.sync import SyncResult, sync_subscriptions
 
 __all__ = [
     "ProvisioningOptions",
+    "SyncResult",
     "advance_clocks",
     "create_cohort",
     "extend_leases",
@@ -19,4 +21,5 @@ __all__ = [
     "reconcile_cohort",
     "sign_off",
     "start_dual_run",
+    "sync_subscriptions",
 ]
