@@ -24,6 +24,8 @@ from billing_worker.core.money import format_minor
 from invoices.credits import tell_credits
 from invoices.filters import DeliveryFilter
 from invoices.models import InvoiceDocument, InvoiceMail, ManagedCharge, PaymentAttempt
+from invoices.previewing.console import TemplateComparisonAdmin
+from invoices.previewing.models import TemplateComparison
 from invoices.selectors import annotate_mail_state
 from invoices.services.charge_decisions import give_up_charges, retry_charges
 from invoices.services.documents import request_revision
@@ -220,6 +222,9 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
         if mail is not None:
             messages.success(request, f"Queued for {', '.join(mail.to)}.")
         return redirect("admin:invoices_invoicedocument_change", document.pk)
+
+
+admin.site.register(TemplateComparison, TemplateComparisonAdmin)
 
 
 @admin.register(InvoiceMail)

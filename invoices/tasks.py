@@ -14,6 +14,7 @@ from django.utils import timezone
 from billing_worker import gateway
 from billing_worker.alerts.kicks import send_kick
 from billing_worker.core.periods import Period
+from invoices.previewing import services as previewing
 from invoices.selectors import list_due_mail_ids, select_due_documents
 from invoices.services import documents, mails, managed, payments, sweeping
 
@@ -73,6 +74,11 @@ def bill_managed_jobs(period: str | None = None) -> dict[str, int]:
     for month in [Period.parse(period)] if period else managed.list_open_periods(now=now):
         counts.update(asdict(managed.bill_managed_jobs(period=month, now=now)))
     return dict(counts)
+
+
+@shared_task(name="invoices.compare_versions")
+def compare_versions(comparison_id: int) -> None:
+    previewing.make_comparison(comparison_id=comparison_id, now=timezone.now())
 
 
 @shared_task(name="invoices.sweep_invoices")

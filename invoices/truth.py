@@ -22,7 +22,7 @@ from invoices.papers.base import Fact
 from invoices.rendering.fonts import make_printable
 
 #: PDFium is not safe in threads: one at a time in a process. Worker processes do not disturb each other.
-_PDFIUM: Final = Lock()
+PDFIUM: Final = Lock()
 
 
 def find_untruths(content: InvoiceContent, body: bytes) -> list[str]:
@@ -62,7 +62,12 @@ def collect_facts(content: InvoiceContent) -> list[Fact]:
 
 def read_text(body: bytes) -> str:
     """The text of every page, in the order in which it was drawn, with compatible characters made one (NFKC)."""
-    with _PDFIUM:
+    return unicodedata.normalize("NFKC", "\n".join(read_pages(body)))
+
+
+def read_pages(body: bytes) -> list[str]:
+    """The text of each page as it stands in the file."""
+    with PDFIUM:
         document = pypdfium2.PdfDocument(body)
         try:
             pages = []
@@ -73,7 +78,7 @@ def read_text(body: bytes) -> str:
                 page.close()
         finally:
             document.close()
-    return unicodedata.normalize("NFKC", "\n".join(pages))
+    return pages
 
 
 def _compile(fact: Fact) -> re.Pattern[str]:

@@ -76,6 +76,7 @@ UNFOLD: dict[str, Any] = {
                 "Billing",
                 _item("Documents", "picture_as_pdf", "invoices", "invoicedocument"),
                 _item("Mails", "outgoing_mail", "invoices", "invoicemail"),
+                _item("Template preview", "compare", "invoices", "templatecomparison"),
                 _item("Managed services", "handyman", "invoices", "managedcharge"),
                 _item("Usage", "monitoring", "metering", "usagefeed"),
                 _item("Samples", "timer", "metering", "samplebucket"),

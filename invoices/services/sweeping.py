@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef
 from billing_worker.alerts.kicks import send_kick
 from billing_worker.deadlocks import retry_when_undone
 from invoices.models import InvoiceDocument, InvoiceMail
+from invoices.previewing.services import sweep_comparisons
 from invoices.selectors import select_due_documents, select_due_mails, select_undocumented
 from invoices.services.charge_decisions import resolve_charges
 from invoices.services.credit_notes import ensure_credit_note, select_undocumented_notes
@@ -46,6 +47,7 @@ class SweepReport:
     payments_kicked: int = 0
     receipts_created: int = 0
     credit_notes_created: int = 0
+    comparisons_kicked: int = 0
 
 
 @retry_when_undone
@@ -76,6 +78,7 @@ def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTE
     report.charges_resolved = resolve_charges(now=now)
     for invoice_id in list(select_unread_payments().values_list("invoice_id", flat=True)[:BATCH]):
         report.payments_kicked += send_kick("invoices.read_payments", invoice_id)
+    report.comparisons_kicked = sweep_comparisons(now=now)
     if any(asdict(report).values()):
         log.info("invoices_swept", **asdict(report))
     return report

@@ -16,9 +16,9 @@ from tests.invoices.factories import NOW, make_document, make_invoice, make_stor
 pytestmark = pytest.mark.django_db
 
 
-def make_client(*codenames: str) -> Client:
+def make_client(*codenames: str, name: str = "ada") -> Client:
     """A member of staff with these permissions of the invoices app."""
-    user = User.objects.create_user("ada", password="x", is_staff=True)
+    user = User.objects.create_user(name, password="x", is_staff=True)
     permissions = Permission.objects.filter(content_type__app_label="invoices", codename__in=codenames)
     assert len(permissions) == len(codenames)
     user.user_permissions.set(permissions)
