@@ -13,7 +13,8 @@ from billing_worker.core.rating import Tier
 class LedgerLine:
     """One billed line: what it is (`sub`, `ST`, `RM`, `CV`, `managed`, or a kind that only that ledger knows).
 
-    `unit_amount_decimal` is minor units per unit; None where the ledger does not tell.
+    `unit_amount_decimal` is minor units per unit; None where the ledger does not tell. `is_correction`: it came (or was
+    changed) after the month was billed, so that one tier may stand on several lines.
     """
 
     kind: str
@@ -23,6 +24,7 @@ class LedgerLine:
     description: str = ""
     invoice: str = ""
     job_id: int | None = None
+    is_correction: bool = False
 
 
 @dataclass(frozen=True, slots=True)

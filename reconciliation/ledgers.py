@@ -1,7 +1,8 @@
 """Read each side's ledger into `LedgerEntry`s, keyed by payer and currency, in a bounded number of queries.
 
-Legacy bills a month on that month's invoice. Stripe bills the flat fee in advance and usage in arrears, so one month
-stands on two invoices: its ledger is read by each line's own service period, never by the invoice's.
+Legacy bills a month on that month's invoice. Stripe bills the flat fee in advance and usage in arrears, and what came
+late on a true-up's item, so one month stands on several invoices: its ledger is read by each line's own service period,
+never by the invoice's. Credit notes take back from the lines that they name (see `corrections`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import groupby
 
 from billing_worker.accounts.models import Account, ManagedJob
 from billing_worker.accounts.selectors import get_families, get_terms_for, select_jobs_due
@@ -22,8 +24,16 @@ from billing_worker.core.rating import USAGE_TYPES, prorate_flat
 from billing_worker.legacy.descriptions import get_job_id
 from billing_worker.legacy.models import LegacyInvoiceLine
 from billing_worker.legacy.selectors import LegacyBill, get_bills
-from billing_worker.mirror.models import StripeInvoiceLine
+from billing_worker.mirror.models import StripeCreditNote, StripeCreditNoteLine, StripeInvoiceLine
 from billing_worker.mirror.states import InvoiceStatus
+from reconciliation.corrections import (
+    describe_credit,
+    merge_corrected,
+    reduce_line,
+    select_credits,
+    split_true_up,
+    split_true_up_credit,
+)
 from reconciliation.ledger_lines import JobTerms, LedgerEntry, LedgerLine, PayerTerms
 
 #: Stripe invoices that ask for money or had it. A void one is taken back, a draft not billed yet.
@@ -45,9 +55,10 @@ class PayerContext:
 
 @dataclass(slots=True)
 class _Draft:
-    """An entry while its lines are gathered."""
+    """An entry while its lines are gathered. `positions` says where a Stripe line stands among the lines."""
 
     lines: list[LedgerLine] = field(default_factory=list)
+    positions: dict[str, int] = field(default_factory=dict)
     taxes: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     problems: dict[str, None] = field(default_factory=dict)
 
@@ -121,6 +132,12 @@ def read_stripe_ledger(*, period: Period, payer_ids: Collection[int]) -> dict[Le
         for row in rows.iterator(chunk_size=2_000):
             assert row.invoice.account_id is not None, "filtered by account above"
             _add_stripe_line(drafts[row.invoice.account_id, row.currency.lower()], row)
+        credit_lines = select_credits(period, payer_ids=batch).iterator(chunk_size=2_000)
+        for note, group in groupby(credit_lines, key=lambda credit: credit.credit_note):
+            assert note.account_id is not None, "filtered by account"
+            _add_credit_note(drafts[note.account_id, note.currency.lower()], note, list(group))
+    for draft in drafts.values():
+        draft.lines = merge_corrected(draft.lines)
     return {key: draft.build(key) for key, draft in drafts.items()}
 
 
@@ -131,18 +148,42 @@ def _add_stripe_line(draft: _Draft, row: StripeInvoiceLine) -> None:
         return
     if not row.invoice.lines_complete:
         draft.problems[f"not every line of Stripe's invoice {name} is mirrored"] = None
-    draft.lines.append(
-        LedgerLine(
-            kind=row.kind,
-            amount_minor=row.amount_minor - row.discount_minor,
-            quantity=row.quantity or 0,
-            unit_amount_decimal=row.unit_amount_decimal,
-            description=row.description,
-            invoice=name,
-            job_id=_parse_job_id(row.metadata),
-        )
+    line = LedgerLine(
+        kind=row.kind,
+        amount_minor=row.amount_minor - row.discount_minor,
+        quantity=row.quantity or 0,
+        unit_amount_decimal=row.unit_amount_decimal,
+        description=row.description,
+        invoice=name,
+        job_id=_parse_job_id(row.metadata),
     )
+    draft.positions[row.stripe_line_id] = len(draft.lines)
+    draft.lines += split_true_up(line, row.metadata) if row.invoice_item else [line]
     draft.taxes[name] += row.tax_minor
+
+
+def _add_credit_note(draft: _Draft, note: StripeCreditNote, credit_lines: list[StripeCreditNoteLine]) -> None:
+    """Take a credit note's lines of the month back: a true-up's by its tiers, others from the lines that they name."""
+    if not note.lines_complete:
+        draft.problems[f"not every line of Stripe's credit note {note} is mirrored"] = None
+    tiers = split_true_up_credit(note, credit_lines)
+    if tiers is None:
+        for credit in credit_lines:
+            _add_credit(draft, credit)
+        return
+    draft.lines += tiers
+    draft.taxes[str(note)] -= sum(credit.tax_minor for credit in credit_lines)
+
+
+def _add_credit(draft: _Draft, credit: StripeCreditNoteLine) -> None:
+    """Take a credit note's line back from the line that it names, else note it as a line of its own."""
+    position = draft.positions.get(credit.invoice_line)
+    if position is None:
+        draft.lines.append(describe_credit(credit))
+        draft.taxes[str(credit.credit_note)] -= credit.tax_minor
+    else:
+        draft.lines[position] = reduce_line(draft.lines[position], credit)
+        draft.taxes[draft.lines[position].invoice] -= credit.tax_minor
 
 
 def _parse_job_id(metadata: Mapping[str, str]) -> int | None:
