@@ -41,6 +41,8 @@ app.conf.beat_schedule = {
         "schedule": crontab(minute="10", hour="4"),
     },
     "sweep-draft-holds": {"task": "metering.sweep_draft_holds", "schedule": 60.0},
+    "propose-true-ups": {"task": "metering.propose_true_ups", "schedule": crontab(minute="40", hour="2")},
+    "work-true-ups": {"task": "metering.work_true_ups", "schedule": crontab(minute="*/5")},
     "check-parity": {"task": "metering.check_parity", "schedule": crontab(minute="50")},
     "bill-managed-jobs": {"task": "invoices.bill_managed_jobs", "schedule": crontab(minute="25")},
     "sweep-invoices": {"task": "invoices.sweep_invoices", "schedule": crontab(minute="*/10")},

@@ -12,7 +12,8 @@ from invoices.services.credit_notes import select_undocumented_notes
 from invoices.services.payments import select_unread_payments
 from invoices.states import DocumentState, MailState
 from metering.models import MeterEvent
-from metering.states import OPEN_STATES
+from metering.states import OPEN_STATES, EventState
+from metering.true_ups.billed import billed_for_event
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,9 @@ def count_open_work() -> OpenWork:
     return OpenWork(
         events=InboxEvent.objects.filter(state__in=[InboxState.RECEIVED, InboxState.PROCESSING]).count(),
         failed_events=InboxEvent.objects.filter(state=InboxState.FAILED).count(),
-        meter_events=MeterEvent.objects.filter(state__in=OPEN_STATES).count(),
+        meter_events=MeterEvent.objects.filter(state__in=OPEN_STATES)
+        .exclude(billed_for_event(), state=EventState.PENDING)
+        .count(),
         payments=select_unread_payments().count(),
         undocumented=select_undocumented(("open", "paid")).count() + select_undocumented_notes().count(),
         documents=documents.filter(state__in=[DocumentState.PENDING, DocumentState.RENDERING]).count(),

@@ -29,6 +29,8 @@ from metering.pulling.admin import UsagePullAdmin as UsagePullAdmin
 from metering.samples.admin import SampleBucketAdmin as SampleBucketAdmin
 from metering.services.arming import SeamChange
 from metering.services.decisions import give_up_events, mark_not_sent, mark_sent, retry_events
+from metering.true_ups.admin import BilledUsageAdmin as BilledUsageAdmin
+from metering.true_ups.admin import TrueUpAdmin as TrueUpAdmin
 
 DECIDE = "metering.decide_meterevent"
 

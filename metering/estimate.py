@@ -28,7 +28,7 @@ from billing_worker.accounts.terms import AccountTerms
 from billing_worker.core.expected import BilledAccount, ExactJob, ExpectedLine, compute_expected_lines
 from billing_worker.core.periods import Period
 from billing_worker.core.rating import USAGE_TYPES, UsageType
-from billing_worker.mirror.models import StripeInvoiceLine
+from billing_worker.mirror.models import StripeCreditNoteLine, StripeInvoiceLine
 from billing_worker.mirror.states import InvoiceStatus
 from metering.models import UsageRecord
 from metering.states import Granularity
@@ -54,7 +54,8 @@ class Estimate:
     """A payer's month so far, and everything that its amounts follow from.
 
     `terms`, `usage` and the keys of `daily` are of the members, the payer first; `jobs` is by reference.
-    `billed_minor` is what Stripe's finalized invoices ask for the month's service, None while there is no such line.
+    `billed_minor` is what Stripe's finalized invoices ask for the month's service, less credit notes; None while there
+    is no such line.
     `is_billed`: one of these invoices was made after the month, which is when usage and jobs are billed.
     `is_over` says that the month has ended where the payer's customer lives.
     """
@@ -188,4 +189,19 @@ def _get_billed(payer: Account, period: Period) -> tuple[int | None, bool]:
         period_start__gte=period.start_at,
         period_start__lt=period.end_at,
     ).aggregate(amount=Sum("amount_minor"), newest=Max("invoice__created_at"))
-    return billed["amount"], billed["newest"] is not None and billed["newest"] >= period.end_at
+    amount = billed["amount"]
+    if amount is not None:
+        amount -= _get_credited(payer, period)
+    return amount, billed["newest"] is not None and billed["newest"] >= period.end_at
+
+
+def _get_credited(payer: Account, period: Period) -> int:
+    """What credit notes take back of the month's lines."""
+    credited: int | None = StripeCreditNoteLine.objects.filter(
+        credit_note__account=payer,
+        credit_note__status="issued",
+        currency=payer.currency,
+        period_start__gte=period.start_at,
+        period_start__lt=period.end_at,
+    ).aggregate(amount=Sum("amount_minor"))["amount"]
+    return credited or 0

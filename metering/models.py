@@ -20,6 +20,10 @@ from metering.samples.models import SampleFeed as SampleFeed
 from metering.samples.models import SampleSpill as SampleSpill
 from metering.samples.models import UsageSample as UsageSample
 from metering.states import EventState, Granularity
+from metering.true_ups.models import BilledUsage as BilledUsage
+from metering.true_ups.models import TrueUp as TrueUp
+from metering.true_ups.models import TrueUpLock as TrueUpLock
+from metering.true_ups.models import TrueUpPart as TrueUpPart
 
 USAGE_TYPE_CHOICES = [("ST", "ST"), ("RM", "RM"), ("CV", "CV")]
 #: Stripe takes meter event values of at most 15 digits.

@@ -14,6 +14,8 @@ from billing_worker.core.rating import USAGE_TYPES, UsageType
 from metering.models import MeterEvent, UsageFeed, UsageRecord
 from metering.samples.selectors import count_open_samples
 from metering.states import EventState
+from metering.true_ups.models import TrueUp
+from metering.true_ups.states import OPEN_STATES, WAITING_STATES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +152,8 @@ def get_sending_state(account_ids: Collection[int], period: Period) -> SendingSt
 def count_unsettled_usage(period: Period, *, account_ids: Collection[int]) -> int:
     """How much of these accounts' month is not with Stripe and not waived either, in usage records and meter events.
 
-    Stricter than `get_sending_state`: what is kept in shadow, was refused or is too old also still waits for someone.
+    Stricter than `get_sending_state`: what is kept in shadow, was refused or is too old, and a true-up that nobody has
+    decided or carried out, also still waits for someone.
     """
     records = UsageRecord.objects.filter(
         feed__account__in=account_ids, feed__period=str(period), rolled_up_at__isnull=True
@@ -159,4 +162,7 @@ def count_unsettled_usage(period: Period, *, account_ids: Collection[int]) -> in
         state__in=[EventState.SENT, EventState.SKIPPED]
     )
     samples = count_open_samples(account_ids=account_ids, period=period)
-    return records.count() + samples + events.count()
+    true_ups = TrueUp.objects.filter(
+        account__in=account_ids, period=str(period), state__in=[*WAITING_STATES, *OPEN_STATES]
+    )
+    return records.count() + samples + events.count() + true_ups.count()

@@ -35,7 +35,7 @@ TRANSITIONS: Final[dict[EventState, frozenset[EventState]]] = {
             EventState.SENDING,  # claim
             EventState.SHADOW,  # disarming (never attempted only)
             EventState.EXPIRED,  # age
-            EventState.SKIPPED,  # a person
+            EventState.SKIPPED,  # a person, or the true-up that bills it instead
             EventState.UNRESOLVED,  # too late to repeat a call of unknown outcome
             EventState.REJECTED,  # Stripe's later report on a call of unknown outcome
         }

@@ -20,6 +20,9 @@ from metering.services.sending import send_batch
 from metering.services.sending.claims import get_next_due_at
 from metering.services.sending.run import hold_everything
 from metering.services.totals import compare_totals, list_recent_days
+from metering.true_ups.tasks import propose as propose
+from metering.true_ups.tasks import work_true_up as work_true_up
+from metering.true_ups.tasks import work_true_ups as work_true_ups
 
 #: A comparison of totals hands over to another task after so many seconds.
 CHECK_SECONDS = 60

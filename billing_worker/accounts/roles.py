@@ -40,6 +40,7 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
         "invoices.resend_invoicemail",
         "invoices.settle_managedcharge",
         "metering.decide_meterevent",
+        "metering.decide_trueup",
         "metering.release_drafthold",
         "reconciliation.accept_drift",
     ),

@@ -38,5 +38,6 @@ METER_EVENTS = Counter(
 )
 DOCUMENTS_RENDERED = Counter("billing_documents_rendered", "Invoice PDFs made, by outcome.", ["outcome"])
 DOCUMENT_SECONDS = Histogram("billing_document_seconds", "Seconds to make one invoice PDF.", buckets=_SECONDS)
+TRUE_UPS = Counter("billing_true_ups", "True-ups of late usage by the state that they reached.", ["state"])
 MAILS = Counter("billing_mails", "Invoice mails by outcome.", ["outcome"])
 DRIFTS = Counter("billing_drifts", "Differences found by reconciliation, by cause.", ["cause"])

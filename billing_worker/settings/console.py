@@ -82,6 +82,7 @@ UNFOLD: dict[str, Any] = {
                 _item("Samples", "timer", "metering", "samplebucket"),
                 _item("Pulled days", "cloud_download", "metering", "usagepull"),
                 _item("Meter events", "speed", "metering", "meterevent"),
+                _item("True-ups", "price_change", "metering", "trueup"),
                 _item("Draft holds", "hourglass_top", "metering", "drafthold"),
                 _item("Usage completions", "task_alt", "metering", "usagecompletion"),
                 _item("Seams", "splitscreen_right", "metering", "seamsetting"),

@@ -14,6 +14,7 @@ from metering.draft_window.completions import get_completion
 from metering.models import MeterEvent
 from metering.selectors import BucketUsage, PeriodUsage
 from metering.states import EventState
+from metering.true_ups.selectors import list_true_ups_of
 
 
 def present_period(usage: PeriodUsage, account: Account) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def present_period(usage: PeriodUsage, account: Account) -> dict[str, Any]:
         "usage": [_present_bucket(bucket, usage.granularity or "") for bucket in usage.buckets],
         "meter_events": [_present_event(event) for event in usage.events],
         "invoiced": _present_lines(usage, account),
+        "true_ups": _present_true_ups(usage),
     }
 
 
@@ -77,6 +79,26 @@ def _present_event(event: MeterEvent) -> dict[str, Any]:
         "customer": event.lane.customer if event.lane else None,
         "sent_at": event.sent_at,
     }
+
+
+def _present_true_ups(usage: PeriodUsage) -> list[dict[str, Any]]:
+    """What came after the invoice was finalized, and what became of it."""
+    return [
+        {
+            "id": true_up.pk,
+            "usage_type": true_up.meter,
+            "units": true_up.units,
+            "amount_minor": true_up.amount_minor,
+            "currency": true_up.currency,
+            "state": true_up.state,
+            "proposed_at": true_up.proposed_at,
+            "decided_by": true_up.decided_by,
+            "reason": true_up.decision_reason,
+            "stripe_object": true_up.stripe_object_id,
+            "invoice": true_up.stripe_invoice_id or None,
+        }
+        for true_up in list_true_ups_of(usage.account_id, usage.period)
+    ]
 
 
 def _present_lines(usage: PeriodUsage, account: Account) -> list[dict[str, Any]]:

@@ -18,6 +18,10 @@ from metering.estimate import Estimate, estimate_bill
 from metering.models import MeterEvent, UsageRecord
 from metering.selectors import BucketUsage, PeriodUsage, get_period_usage
 from metering.states import EventState, Granularity
+from metering.true_ups.models import TrueUp
+from metering.true_ups.page import TONES as TRUE_UP_TONES
+from metering.true_ups.selectors import find_invoices, list_true_ups_of
+from metering.true_ups.states import TrueUpState
 
 TITLES: dict[UsageType, str] = {"ST": "ST impressions", "RM": "RM impressions", "CV": "CV impressions"}
 #: The order in which states are told: what waits for someone first.
@@ -93,6 +97,16 @@ class MemberRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TrueUpRow:
+    """A true-up of the month: what came after the invoice."""
+
+    true_up: TrueUp
+    amount: str
+    tone: str
+    invoice: str
+
+
+@dataclass(frozen=True, slots=True)
 class UsagePage:
     """Everything on the page. `comparison` is even, apart, or empty while the two can't be equal yet."""
 
@@ -112,6 +126,7 @@ class UsagePage:
     members: tuple[MemberRow, ...]
     events: tuple[EventRow, ...]
     states: tuple[StateCount, ...]
+    true_ups: tuple[TrueUpRow, ...]
     groups: tuple[ExplainedGroup, ...]
     total: str
     billed: str
@@ -144,6 +159,7 @@ def build_usage_page(*, account: Account, period: Period, now: datetime) -> Usag
         members=_build_members(estimate, account),
         events=tuple(EventRow(event, f"{event.value:,}") for event in usage.events),
         states=_count_states(usage),
+        true_ups=_build_true_ups(account, period),
         groups=explain_estimate(estimate),
         total=format_minor(estimate.total_minor, estimate.currency),
         billed="" if billed is None else format_minor(billed, estimate.currency),
@@ -247,6 +263,20 @@ def _build_members(estimate: Estimate, account: Account) -> tuple[MemberRow, ...
             is_this=member.pk == account.pk,
         )
         for member in estimate.members
+    )
+
+
+def _build_true_ups(account: Account, period: Period) -> tuple[TrueUpRow, ...]:
+    found = list(list_true_ups_of(account.pk, period))
+    invoices = find_invoices(found)
+    return tuple(
+        TrueUpRow(
+            true_up=true_up,
+            amount=format_minor(true_up.amount_minor, true_up.currency),
+            tone=TRUE_UP_TONES.get(TrueUpState(true_up.state), ""),
+            invoice=str(invoices.get(true_up.pk, "")),
+        )
+        for true_up in found
     )
 
 

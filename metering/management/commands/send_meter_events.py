@@ -19,6 +19,7 @@ from metering.services.sending import SendResult, drain_meter_events
 from metering.services.sending.claims import select_sendable
 from metering.services.sending.run import hold_everything
 from metering.states import EventState
+from metering.true_ups.billed import billed_for_event
 
 
 class Command(BillingCommand):
@@ -67,9 +68,11 @@ class Command(BillingCommand):
         self.stdout.write(
             "held: " + (", ".join(f"{n} {state}" for state, n in sorted(states.items())) or "none")
         )
-        left = MeterEvent.objects.filter(
+        waiting = MeterEvent.objects.filter(
             state__in=[EventState.PENDING, EventState.SENDING, EventState.UNRESOLVED], lane__isnull=False
-        ).count()
+        )
+        # What waits for a true-up is not the sender's to send.
+        left = waiting.exclude(billed_for_event(), state=EventState.PENDING).count()
         if until_drained and (left or total.rejected or total.expired):
             raise CommandError(
                 f"not drained: {left} left to send, {total.rejected} rejected, {total.expired} expired"

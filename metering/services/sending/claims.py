@@ -24,6 +24,7 @@ from metering.models import MeterEvent, SendingLane
 from metering.services.roll_up import get_lanes
 from metering.services.sending.attempts import EventCall
 from metering.states import EventState
+from metering.true_ups.billed import billed_for_event
 
 log = structlog.get_logger(__name__)
 
@@ -165,7 +166,9 @@ def _select_ready(now: datetime) -> QuerySet[MeterEvent]:
     pending = MeterEvent.objects.filter(state=EventState.PENDING, lane__isnull=False).filter(
         Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now)
     )
-    return pending.alias(customer_now=_customer_now(now)).filter(at__lte=F("customer_now"))
+    # A billed period's usage would be counted and never billed: it becomes a true-up.
+    sendable = pending.exclude(billed_for_event())
+    return sendable.alias(customer_now=_customer_now(now)).filter(at__lte=F("customer_now"))
 
 
 def select_sendable(now: datetime) -> QuerySet[MeterEvent]:
@@ -219,9 +222,11 @@ def get_next_due_at(now: datetime) -> datetime | None:
 
     Otherwise the first end of a back-off or of another sender's lease, which may turn out to be a little early.
     """
-    waiting = MeterEvent.objects.filter(
-        state__in=[EventState.PENDING, EventState.UNRESOLVED], lane__isnull=False
-    ).exclude(_needs_person(now))
+    waiting = (
+        MeterEvent.objects.filter(state__in=[EventState.PENDING, EventState.UNRESOLVED], lane__isnull=False)
+        .exclude(_needs_person(now))
+        .exclude(billed_for_event(), state=EventState.PENDING)
+    )
     waiting = waiting.alias(customer_now=_customer_now(now)).filter(at__lte=F("customer_now"))
     in_back_off = Q(next_attempt_at__gt=now)
     in_lease = Q(lane__leased_until__gte=now)
