@@ -34,6 +34,7 @@ def test_finance_approves_with_a_reason_and_ops_may_only_look(console: str, logi
     finance = login("fay")
     finance.goto("/admin/metering/usagefeed/month/5001/?period=2026-10")
     finance.click("section:has-text('came after the invoice was finalized') a")
+    finance.wait_for_selector("text=All units of the payer")
     assert finance.locator("tr:has-text('All units of the payer') .bw-num").all_inner_texts() == [
         "250,000", "330,001", "137.65 USD",
     ]  # fmt: skip
