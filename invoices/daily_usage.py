@@ -25,7 +25,8 @@ def find_daily_usage(invoice: StripeInvoice, lines: Sequence[StripeInvoiceLine])
 
     What an earlier document of the invoice was printed with is kept: later corrections are not what it bills.
     """
-    printed = invoice.documents.filter(kind=DocumentKind.INVOICE).order_by("-revision").first()
+    documents = [one for one in invoice.documents.all() if one.kind == DocumentKind.INVOICE]
+    printed = max(documents, key=lambda document: document.revision, default=None)
     if printed is not None and printed.content.get("daily_usage"):
         return DailyUsage.model_validate(printed.content["daily_usage"])
     billed = sum_units(lines)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from threading import Lock
 from typing import Final
 
@@ -23,6 +24,9 @@ from invoices.rendering.fonts import make_printable
 
 #: PDFium is not safe in threads: one at a time in a process. Worker processes do not disturb each other.
 PDFIUM: Final = Lock()
+#: Before and behind a fact: what would make it a part of a longer number.
+_ENDS_IN_NUMBER: Final = re.compile(r"\d[.,]?\Z")
+_BEGINS_NUMBER: Final = re.compile(r"[.,]?\d")
 
 
 def find_untruths(content: InvoiceContent, body: bytes) -> list[str]:
@@ -33,10 +37,12 @@ def find_untruths(content: InvoiceContent, body: bytes) -> list[str]:
     total. Line breaks, blanks, ligatures and look-alike forms of characters make no difference.
     """
     text = read_text(body)
+    places = [place for place, character in enumerate(text) if not character.isspace()]
+    squeezed = "".join([text[place] for place in places])
     return [
         f"the PDF does not say its {fact.name}: {fact.label} {fact.value}"
         for fact in collect_facts(content)
-        if not _compile(fact).search(text)
+        if not _says(text, squeezed, places, fact)
     ]
 
 
@@ -81,7 +87,19 @@ def read_pages(body: bytes) -> list[str]:
     return pages
 
 
-def _compile(fact: Fact) -> re.Pattern[str]:
-    """The fact with any blanks between its characters, and not as a part of a longer number."""
+def _says(text: str, squeezed: str, places: Sequence[int], fact: Fact) -> bool:
+    """Whether the fact is there with any blanks between its characters, and not as a part of a longer number.
+
+    `squeezed` is the text without its blanks, `places` is where each of its characters stands in the text. (A pattern
+    of its own for each document would be compiled for each, which takes longer than reading the file.)
+    """
     wanted = "".join(unicodedata.normalize("NFKC", fact.label + fact.value).split())
-    return re.compile(r"(?<!\d)(?<!\d[.,])" + r"\s*".join(map(re.escape, wanted)) + r"(?![\d]|[.,]\d)")
+    found = squeezed.find(wanted)
+    while found >= 0:
+        first, end = places[found], places[found + len(wanted) - 1] + 1
+        if not _ENDS_IN_NUMBER.search(text[max(first - 2, 0) : first]) and not _BEGINS_NUMBER.match(
+            text, end
+        ):
+            return True
+        found = squeezed.find(wanted, found + 1)
+    return False

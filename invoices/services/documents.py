@@ -64,12 +64,14 @@ def ensure_document(*, invoice_id: int, reason: str, now: datetime) -> InvoiceDo
     Safe to call any number of times, from any number of workers. None where there is nothing to make: a draft, a
     foreign invoice, or one whose lines are not all mirrored yet (the sweeper comes back for it).
     """
-    invoice = StripeInvoice.objects.select_related("account").prefetch_related("lines").get(pk=invoice_id)
+    # What is asked of its lines and documents below is answered from these.
+    loaded = StripeInvoice.objects.select_related("account").prefetch_related("lines", "documents")
+    invoice = loaded.get(pk=invoice_id)
     if invoice.status not in FINAL_STATUSES or not is_ours(invoice):
         return None
-    existing = InvoiceDocument.objects.filter(invoice=invoice, kind=DocumentKind.INVOICE).first()
-    if existing is not None:
-        return existing
+    for existing in invoice.documents.all():
+        if existing.kind == DocumentKind.INVOICE:
+            return existing
     try:
         return create_revision(invoice, build_content(invoice), reason=reason, requested_by="", now=now)
     except InvoiceIncomplete as error:
@@ -138,16 +140,17 @@ def create_revision(
         NothingWouldChange: there is a revision that says exactly this.
     """
     content_hash = compute_content_hash(content)
-    of_subject = InvoiceDocument.objects.filter(
-        invoice=invoice, kind=content.document_kind, subject=content.subject
-    )
     version = get_current_version()
-    known = list(of_subject.order_by().values_list("pk", "revision", "content_hash", "template_version"))
-    for key, _, *told in known:
-        if told == [content_hash, version]:
-            return _revive(InvoiceDocument.objects.get(pk=key), now=now)
+    known = [
+        document
+        for document in invoice.documents.all()
+        if document.kind == content.document_kind and document.subject == content.subject
+    ]
+    for document in known:
+        if (document.content_hash, document.template_version) == (content_hash, version):
+            return _revive(document, now=now)
     problems = [mismatch.message for mismatch in find_mismatches(content)] + find_einvoice_problems(content)
-    newest = max((revision for _, revision, *_ in known), default=0)
+    newest = max((document.revision for document in known), default=0)
     document = InvoiceDocument(
         invoice=invoice,
         account_id=content.account_id,
@@ -173,7 +176,9 @@ def create_revision(
             document.save(force_insert=True)
     except IntegrityError:
         # Another worker made the same revision between our look and our insert.
-        return of_subject.get(revision=newest + 1)
+        return InvoiceDocument.objects.get(
+            invoice=invoice, kind=document.kind, subject=document.subject, revision=document.revision
+        )
     _announce(document, now=now)
     return document
 
