@@ -123,13 +123,14 @@ def _check_holds(scene: Scene) -> None:
 
 
 def _check_invoices(scene: Scene) -> None:
-    """One PDF and one mail for each finalized invoice and each payment, the mailed bytes being the stored ones."""
-    from billing_worker.mirror.models import StripeInvoice
+    """One PDF and one mail for each finalized invoice, payment and credit note, the mailed bytes being the stored ones."""
+    from billing_worker.mirror.models import StripeCreditNote, StripeInvoice
     from invoices.models import InvoiceDocument
 
     invoices = StripeInvoice.objects.filter(status__in=["open", "paid"]).count()
     paid = StripeInvoice.objects.filter(status="paid", amount_paid_minor__gt=0).count()
-    papers = invoices + paid
+    credited = StripeCreditNote.objects.filter(status="issued").count()
+    papers = invoices + paid + credited
     stored = {
         hashlib.sha256(path.read_bytes()).hexdigest(): path for path in (FOLDER / "invoices").rglob("*.pdf")
     }
@@ -142,8 +143,10 @@ def _check_invoices(scene: Scene) -> None:
     )
     receipts = InvoiceDocument.objects.filter(kind="receipt", state="stored").count()
     scene.tell.check("Receipts, one for each invoice that was paid", expected=paid, found=receipts)
+    notes = InvoiceDocument.objects.filter(kind="credit_note", state="stored").count()
+    scene.tell.check("Credit notes printed, of the one that was made", expected=1, found=notes)
     scene.tell.check(
-        "PDFs stored, one for each finalized invoice and receipt", expected=papers, found=len(stored)
+        "PDFs stored, one for each invoice, receipt and credit note", expected=papers, found=len(stored)
     )
     scene.tell.check("Mails sent, one for each", expected=papers, found=len(messages))
     same = sum(1 for digest in stored if attached[digest] == 1)

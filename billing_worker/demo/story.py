@@ -15,6 +15,7 @@ import requests
 
 from billing_worker.demo import findings
 from billing_worker.demo.console_session import ConsoleSession
+from billing_worker.demo.crediting import credit_an_invoice
 from billing_worker.demo.narration import Narration
 from billing_worker.demo.place import FOLDER, DemoError, Place, find_free_port, make_place
 from billing_worker.demo.processes import Processes, run_program
@@ -35,7 +36,7 @@ BATCH: Final = 1000
 #: How long webhooks, PDFs and mails may take: tries of so many seconds each, a dead process ends it at once.
 SETTLE_TRIES: Final = 18
 SETTLE_SECONDS: Final = 10
-TOTAL_STEPS: Final = 21
+TOTAL_STEPS: Final = 22
 
 
 @dataclass(slots=True)
@@ -126,6 +127,7 @@ def _tell_story(scene: Scene) -> None:
         ),
         ("Let the old service bill the month in shadow", _run_legacy_month),
         ("Reconcile, open the gates, sign", _reconcile_and_sign),
+        ("Credit a part of one invoice", _credit),
     ):
         with tell.step(name) as step:
             step.outcome = act(scene)
@@ -325,6 +327,12 @@ def _reconcile(name: str, period: str) -> dict[str, Any]:
             raise
     result: dict[str, Any] = json.loads(out.getvalue())
     return result
+
+
+def _credit(scene: Scene) -> str:
+    outcome = credit_an_invoice(scene)
+    _wait_until_settled(scene)
+    return outcome
 
 
 def _check_closed_gate(scene: Scene, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Workers die at any line, on the database of production: every invoice still gets one PDF and one mail."""
+"""Workers die at any line, on production's database: every invoice, receipt and credit note is made and mailed once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import dj_database_url
 import MySQLdb
 import pytest
 
-from tests.invoices.worker_process import INVOICES
+from tests.invoices.worker_process import CREDIT_NOTES, INVOICES, MAILS, RECEIPTS
 from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.slow
@@ -111,11 +111,15 @@ def count_steps(url: str) -> int:
 
 def check_rows(url: str) -> None:
     read = connect(url)
-    assert read("SELECT state, revision, COUNT(*) FROM invoices_invoicedocument GROUP BY 1, 2") == [
-        ("stored", 1, INVOICES)
+    assert read(
+        "SELECT kind, state, revision, COUNT(*) FROM invoices_invoicedocument GROUP BY 1, 2, 3 ORDER BY 1"
+    ) == [
+        ("credit_note", "stored", 1, CREDIT_NOTES),
+        ("invoice", "stored", 1, INVOICES),
+        ("receipt", "stored", 1, RECEIPTS),
     ]
     assert read("SELECT state, sequence, COUNT(*) FROM invoices_invoicemail GROUP BY 1, 2") == [
-        ("sent", 0, INVOICES)
+        ("sent", 0, MAILS)
     ]
     assert read("SELECT COUNT(*) FROM alerts_alert") == [(0,)]
     assert read("SELECT COUNT(*) FROM mirror_stripeinvoice WHERE status = 'paid'") == [(INVOICES,)]
@@ -123,9 +127,9 @@ def check_rows(url: str) -> None:
 
 def check_files(files: Path) -> None:
     stored = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (files / "invoices").rglob("*.pdf")}
-    assert len(stored) == INVOICES
+    assert len(stored) == MAILS
     messages = [message_from_bytes(path.read_bytes()) for path in (files / "mail").glob("*.eml")]
-    assert len(messages) == INVOICES
+    assert len(messages) == MAILS
     attached = {
         hashlib.sha256(part.get_payload(decode=True)).hexdigest()  # type: ignore[arg-type]
         for message in messages

@@ -17,6 +17,10 @@ from pathlib import Path
 from typing import Any
 
 INVOICES = 300
+#: So many of them were paid through Stripe and get a receipt; the next ones were paid elsewhere and are credited.
+RECEIPTS = 12
+CREDIT_NOTES = 12
+MAILS = INVOICES + RECEIPTS + CREDIT_NOTES
 FILES = Path(os.environ.get("FILES_DIR", "/nonexistent"))
 #: Instead of minutes: what a killed worker holds is taken over while the test waits.
 STALE_AFTER = timedelta(seconds=5)
@@ -30,7 +34,14 @@ def prepare() -> None:
     from billing_worker.catalog.models import CatalogProduct
     from billing_worker.webhooks.services import receive_event
     from tests.factories import CustomerAccountFactory
-    from tests.mirror.samples import NOVEMBER, make_event, make_invoice, make_line, make_paid_invoice
+    from tests.mirror.samples import (
+        NOVEMBER,
+        make_credit_note,
+        make_event,
+        make_invoice,
+        make_line,
+        make_paid_invoice,
+    )
 
     CatalogProduct.objects.create(kind="ST", name="ST impressions", stripe_product_id="prod_st")
     events = []
@@ -47,6 +58,16 @@ def prepare() -> None:
         ):
             event = make_event(type_, make(**changes), id=f"evt_{number}_{rank}", created=NOVEMBER + rank)
             events += [event | {"livemode": False}] * 2
+        if RECEIPTS <= number < RECEIPTS + CREDIT_NOTES:
+            note = make_credit_note(
+                id=f"cn_{number}",
+                number=f"KILL-{number:04d}-CN-01",
+                invoice=f"in_{number}",
+                customer=f"cus_{number}",
+            )
+            for rank, type_ in enumerate(["credit_note.created", "credit_note.updated"], start=2):
+                event = make_event(type_, note, id=f"evt_{number}_{rank}", created=NOVEMBER + rank)
+                events += [event | {"livemode": False}] * 2
     random.Random(7).shuffle(events)
     for event in events:
         receive_event(payload=event, text=json.dumps(event), now=timezone.now())
@@ -62,23 +83,47 @@ def work() -> None:
     from invoices.selectors import select_due_documents, select_due_mails
     from invoices.services.documents import render_document
     from invoices.services.mails import deliver_mail
+    from invoices.services.payments import read_payments, select_unread_payments
     from invoices.services.sweeping import sweep_invoices
     from tests.mirror.samples import make_customer
 
     setattr(selectors, "CLAIM_TIMEOUT", STALE_AFTER)  # noqa: B010 (a constant of theirs)
     setattr(gateway, "read_payload", lambda *, kind, id: make_customer(id=id))  # noqa: B010
+    setattr(gateway, "list_invoice_payments", list_payments)  # noqa: B010
     chance = random.Random(os.getpid())
-    while InvoiceMail.objects.filter(state="sent").count() < INVOICES or selectors.count_unsettled():
+    while InvoiceMail.objects.filter(state="sent").count() < MAILS or selectors.count_unsettled():
         drain_inbox(seconds=0.5)
         sweep_invoices(now=timezone.now(), stale_after=STALE_AFTER)
+        unread = list(select_unread_payments().values_list("invoice_id", flat=True)[:40])
+        for invoice_id in chance.sample(unread, len(unread)):
+            read_payments(invoice_id=invoice_id, now=timezone.now())
         documents = list(select_due_documents(timezone.now()).values_list("pk", flat=True)[:20])
         for document_id in chance.sample(documents, len(documents)):
             render_document(document_id=document_id, now=timezone.now())
         mails = list(select_due_mails(timezone.now()).values_list("pk", flat=True)[:40])
         for mail_id in chance.sample(mails, len(mails)):
             deliver_mail(mail_id=mail_id, now=timezone.now())
-        if not documents and not mails:
+        if not documents and not mails and not unread:
             time.sleep(0.1)
+
+
+def list_payments(invoice: str) -> list[Any]:
+    """What Stripe would say of an invoice's payments."""
+    from datetime import UTC, datetime
+
+    from billing_worker.gateway import InvoicePayment
+
+    number = int(invoice.removeprefix("in_"))
+    paid_at = datetime(2026, 11, 1, 1, 1, tzinfo=UTC)
+    payment = InvoicePayment(
+        id=f"inpay_{number}",
+        status="paid",
+        amount_paid_minor=20,
+        currency="usd",
+        paid_at=paid_at,
+        attempts=(),
+    )
+    return [payment] if number < RECEIPTS else []
 
 
 def make_backend() -> type:
