@@ -123,7 +123,7 @@ def _check_holds(scene: Scene) -> None:
 
 
 def _check_invoices(scene: Scene) -> None:
-    """One PDF and one mail for each finalized invoice, payment and credit note, the mailed bytes being the stored ones."""
+    """One PDF and mail for each finalized invoice, payment and credit note, the mailed bytes being the stored ones."""
     from billing_worker.mirror.models import StripeCreditNote, StripeInvoice
     from invoices.models import InvoiceDocument
 
