@@ -155,6 +155,7 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
                 "attempts": _tell_attempts(document),
                 "credits": tell_credits(document.invoice),
                 "superseded_by": _find_successor(document),
+                "lacks_paid": _lacks_paid(document),
                 "revisions": _select_revisions(document).order_by("revision"),
                 "others": _select_others(document),
                 "open_mails": document.mails.filter(state__in=[MailState.UNKNOWN, MailState.FAILED]),
@@ -183,15 +184,19 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
         return redirect(url)
 
     def revise(self, request: HttpRequest, document_id: int) -> HttpResponse:
-        """Make a new revision of the document's invoice."""
+        """Make a new revision of what the document is about, and mail it to whom a person says."""
         document = get_object_or_404(InvoiceDocument, pk=document_id)
         reason = request.POST.get("reason", "").strip()
+        mail_to = split_addresses(request.POST.get("to", ""))
+        if mail_to and not request.user.has_perm("invoices.resend_invoicemail"):
+            raise PermissionDenied
 
         def act() -> InvoiceDocument:
             return request_revision(
                 invoice_id=document.invoice_id,
                 subject=document.subject,
                 reason=reason,
+                mail_to=mail_to,
                 actor=_name(request),
                 now=timezone.now(),
             )
@@ -199,9 +204,12 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
         if not reason:
             messages.error(request, "Say why the document is made again.")
         elif (revised := _try(request, "invoices.rerender_invoicedocument", act)) is not None:
-            messages.success(
-                request, f"Revision {revised.revision} is on its way. It is not mailed by itself."
+            mailed = (
+                f"mailed to {revised.mail_to} once it is stored"
+                if revised.mail_to
+                else "not mailed by itself"
             )
+            messages.success(request, f"Revision {revised.revision} is on its way. It is {mailed}.")
             document = revised
         return redirect("admin:invoices_invoicedocument_change", document.pk)
 
@@ -362,6 +370,14 @@ def _select_revisions(document: InvoiceDocument) -> QuerySet[InvoiceDocument]:
     """All revisions about the same thing: the invoice, or one payment or credit note of it."""
     return InvoiceDocument.objects.filter(
         invoice=document.invoice_id, kind=document.kind, subject=document.subject
+    )
+
+
+def _lacks_paid(document: InvoiceDocument) -> bool:
+    """Whether the invoice was paid and no revision says so."""
+    is_paid = document.kind == DocumentKind.INVOICE and document.invoice.status == "paid"
+    return is_paid and not any(
+        revision.content["status"] == "paid" for revision in _select_revisions(document)
     )
 
 

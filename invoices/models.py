@@ -38,6 +38,13 @@ class InvoiceDocument(models.Model):
         max_length=200, help_text="Why this revision was made: an event or a person's words."
     )
     requested_by = models.CharField(max_length=150, blank=True, help_text="Empty: the invoice's own events.")
+    mail_to = models.CharField(
+        max_length=1000,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Addresses that a person wants it mailed to once it is stored.",
+    )
     number = models.CharField(max_length=64, blank=True)
     period = models.CharField(
         max_length=7, help_text="Month that the invoice's period starts in, like 2026-10."

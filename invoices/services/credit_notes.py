@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import structlog
+from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from billing_worker.mirror.models import StripeCreditNote, StripeInvoice
@@ -43,8 +44,11 @@ def _make(stripe_credit_note_id: str, *, reason: str, now: datetime) -> InvoiceD
     if invoice is None or not is_ours(invoice):
         return None
     try:
-        content = build_credit_note(invoice, stripe_credit_note_id)
-        return create_revision(invoice, content, reason=reason, requested_by="", now=now)
+        with transaction.atomic():
+            # One at a time: else an older state could be printed as the later revision.
+            StripeInvoice.objects.select_for_update().get(pk=invoice.pk)
+            content = build_credit_note(invoice, stripe_credit_note_id)
+            return create_revision(invoice, content, reason=reason, requested_by="", now=now)
     except NothingWouldChange:
         return None
     except InvoiceIncomplete as error:

@@ -7,6 +7,7 @@ settles it under its claim token: a worker that was thought dead and comes back 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Final
@@ -31,7 +32,7 @@ from invoices.models import InvoiceDocument
 from invoices.rendering.pdf import render_pdf
 from invoices.rendering.versions import get_current_version
 from invoices.selectors import is_ours
-from invoices.services.mails import queue_first_mail
+from invoices.services.mails import queue_mail
 from invoices.services.waking import wake_for_document
 from invoices.states import DocumentKind, DocumentState
 from invoices.storage import StoredFile, store_pdf
@@ -101,12 +102,19 @@ def stamp_void(*, invoice_id: int, reason: str, now: datetime) -> InvoiceDocumen
 
 
 def request_revision(
-    *, invoice_id: int, reason: str, actor: str, now: datetime, subject: str = ""
+    *,
+    invoice_id: int,
+    reason: str,
+    actor: str,
+    now: datetime,
+    subject: str = "",
+    mail_to: Sequence[str] = (),
 ) -> InvoiceDocument:
     """Make a new revision at a person's request: as the invoice is now, with the template as it is now.
 
     `subject` names a payment or a credit note of the invoice; empty means the invoice itself. A document that had given
-    up is tried again instead. It sends no mail; `resend_document` does.
+    up is tried again instead. It is mailed to `mail_to` once it is stored; without addresses it is mailed by
+    `resend_document` only.
 
     Raises:
         NothingWouldChange: the newest revision already says exactly this.
@@ -116,7 +124,9 @@ def request_revision(
         # MariaDB knows no FOR UPDATE OF: lock the row alone, read what belongs to it afterwards.
         invoice = StripeInvoice.objects.select_for_update().get(pk=invoice_id)
         content = build_subject(invoice, subject)
-        document = create_revision(invoice, content, reason=reason, requested_by=actor, now=now)
+        document = create_revision(
+            invoice, content, reason=reason, requested_by=actor, mail_to=mail_to, now=now
+        )
         record_audit(
             actor=actor,
             action="invoices.revision_requested",
@@ -124,13 +134,23 @@ def request_revision(
             subject_id=document.pk,
             at=now,
             reason=reason,
-            after={"revision": document.revision, "template_version": document.template_version},
+            after={
+                "revision": document.revision,
+                "template_version": document.template_version,
+                "mail_to": list(mail_to),
+            },
         )
     return document
 
 
 def create_revision(
-    invoice: StripeInvoice, content: InvoiceContent, *, reason: str, requested_by: str, now: datetime
+    invoice: StripeInvoice,
+    content: InvoiceContent,
+    *,
+    reason: str,
+    requested_by: str,
+    now: datetime,
+    mail_to: Sequence[str] = (),
 ) -> InvoiceDocument:
     """Make the next revision of what the content is about: an invoice, or a payment or credit note of it.
 
@@ -148,7 +168,7 @@ def create_revision(
     ]
     for document in known:
         if (document.content_hash, document.template_version) == (content_hash, version):
-            return _revive(document, now=now)
+            return _revive(document, mail_to=mail_to, now=now)
     problems = [mismatch.message for mismatch in find_mismatches(content)] + find_einvoice_problems(content)
     newest = max((document.revision for document in known), default=0)
     document = InvoiceDocument(
@@ -159,6 +179,7 @@ def create_revision(
         revision=newest + 1,
         reason=reason,
         requested_by=requested_by,
+        mail_to=", ".join(mail_to),
         number=content.number,
         period=str(Period.of(content.period_start)),
         currency=content.currency,
@@ -175,9 +196,16 @@ def create_revision(
         with transaction.atomic():
             document.save(force_insert=True)
     except IntegrityError:
-        # Another worker made the same revision between our look and our insert.
-        return InvoiceDocument.objects.get(
-            invoice=invoice, kind=document.kind, subject=document.subject, revision=document.revision
+        # Another worker was faster between our look and our insert: with the same content, or with a revision before.
+        made = InvoiceDocument.objects.filter(invoice=invoice, kind=document.kind, subject=document.subject)
+        same = made.filter(content_hash=content_hash, template_version=version).first()
+        if same is not None:
+            return same
+        if not made.filter(revision=document.revision).exists():
+            raise
+        fresh = StripeInvoice.objects.select_related("account").get(pk=invoice.pk)
+        return create_revision(
+            fresh, content, reason=reason, requested_by=requested_by, mail_to=mail_to, now=now
         )
     _announce(document, now=now)
     return document
@@ -198,7 +226,7 @@ def _announce(document: InvoiceDocument, *, now: datetime) -> None:
     wake_for_document(document.pk, now=now)
 
 
-def _revive(document: InvoiceDocument, *, now: datetime) -> InvoiceDocument:
+def _revive(document: InvoiceDocument, *, mail_to: Sequence[str], now: datetime) -> InvoiceDocument:
     """Try again what had given up, or what was blocked for its PDF: templates, fonts and code get mended."""
     waiting = Q(state=DocumentState.FAILED)
     if not find_mismatches(load_content(document.content)):
@@ -210,6 +238,9 @@ def _revive(document: InvoiceDocument, *, now: datetime) -> InvoiceDocument:
         raise NothingWouldChange(
             f"revision {document.revision} of {document.number} already says exactly this ({document.state})"
         )
+    if document.requested_by and mail_to:
+        # One that nobody asked for keeps its automatic mail.
+        InvoiceDocument.objects.filter(pk=document.pk).update(mail_to=", ".join(mail_to))
     document.refresh_from_db()
     # Somebody has taken it up; if it is still wrong, it is raised again.
     for name in (AlertName.PDF_FAILED, "invoice_mismatch"):
@@ -306,7 +337,7 @@ def _settle_stored(
         if not settled:
             log.warning("document_claim_lost", document=document.pk)
             return False
-        queue_first_mail(document=document, content=content, now=now)
+        queue_mail(document=document, content=content, now=now)
     if document.attempts > 1 or document.revision > 1:
         resolve_alert(name=AlertName.PDF_FAILED, subject=document.number, now=now)
         resolve_alert(name="invoice_mismatch", subject=document.number, now=now)

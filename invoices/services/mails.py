@@ -46,6 +46,26 @@ class MailNotOpen(Conflict):
     code = "mail_not_open"
 
 
+def queue_mail(
+    *, document: InvoiceDocument, content: InvoiceContent | None = None, now: datetime
+) -> InvoiceMail | None:
+    """Queue the mail that a stored document asks for: a person's, or the automatic one if it is due.
+
+    Call it in the transaction that settles the PDF. `content` is the document's, if it is loaded already.
+    """
+    if not document.mail_to:
+        return queue_first_mail(document=document, content=content, now=now)
+    return _queue(
+        document,
+        sequence=1,
+        to=split_addresses(document.mail_to),
+        cc=[],
+        reason=document.reason,
+        requested_by=document.requested_by,
+        now=now,
+    )
+
+
 def queue_first_mail(
     *, document: InvoiceDocument, content: InvoiceContent | None = None, now: datetime
 ) -> InvoiceMail | None:

@@ -8,7 +8,9 @@ from django.test import Client
 from django.urls import reverse
 
 from billing_worker.accounts.models import Account
+from billing_worker.mirror.models import StripeInvoice
 from invoices.models import InvoiceDocument, InvoiceMail
+from invoices.services.documents import render_document
 from invoices.services.mails import resend_document
 from invoices.states import MailState
 from tests.invoices.factories import NOW, make_document, make_invoice, make_stored_document
@@ -41,6 +43,42 @@ def test_the_list_shows_state_and_mail(admin_client):
     assert document.account.name in page
     for model in ("invoicemail", "managedcharge"):
         assert admin_client.get(reverse(f"admin:invoices_{model}_changelist")).status_code == 200
+
+
+def test_a_paid_revision_is_made_and_mailed_on_request():
+    invoice = make_invoice(number="NWA-0007")
+    document = make_stored_document(invoice)
+    client = make_client("view_invoicedocument", "rerender_invoicedocument", "resend_invoicemail")
+    assert "PAID revision" not in client.get(url("change", document)).content.decode()
+    StripeInvoice.objects.update(
+        status="paid", paid_at=NOW, amount_paid_minor=52400, amount_remaining_minor=0
+    )
+    assert "Make the PAID revision" in client.get(url("change", document)).content.decode()
+    response = client.post(
+        url("revise", document),
+        {"reason": "PAID revision on request", "to": "ap@example.com; boss@example.com"},
+        follow=True,
+    )
+    assert "mailed to ap@example.com, boss@example.com once it is stored" in response.content.decode()
+    paid = InvoiceDocument.objects.get(revision=2)
+    assert InvoiceMail.objects.count() == 1, "not before it is stored"
+    assert render_document(document_id=paid.pk, now=NOW)
+    mail = InvoiceMail.objects.get(document=paid)
+    assert (mail.to, mail.reason, mail.requested_by) == (
+        ["ap@example.com", "boss@example.com"],
+        "PAID revision on request",
+        "ada",
+    )
+    assert mail.subject.startswith("Paid invoice NWA-0007")
+    assert "Make the PAID revision" not in client.get(url("change", paid)).content.decode()
+
+
+def test_mailing_a_revision_needs_the_permission_to_mail():
+    document = make_stored_document(make_invoice(status="paid", paid_at=NOW, amount_paid_minor=52400))
+    client = make_client("view_invoicedocument", "rerender_invoicedocument")
+    answer = client.post(url("revise", document), {"reason": "x", "to": "a@example.com"})
+    assert answer.status_code == 403
+    assert InvoiceDocument.objects.count() == 1
 
 
 def test_the_delivery_filter_goes_by_the_newest_mail(admin_client):

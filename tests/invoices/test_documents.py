@@ -11,6 +11,7 @@ from django.core.files.storage import storages
 from django.db import IntegrityError, transaction
 from facturx import get_xml_from_pdf
 
+from billing_worker.accounts.models import Account
 from billing_worker.alerts.models import Alert
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.rendering import pdf
@@ -254,3 +255,19 @@ def test_an_account_s_own_tax_id_is_printed_where_stripe_has_none():
     invoice.account.save()
     buyer = make_document(invoice).content["buyer"]
     assert (buyer["tax_ids"], buyer["vat_id"]) == (["T0000000000000"], "")
+
+
+def test_a_revision_whose_number_another_worker_took_is_made_as_the_next(monkeypatch):
+    """Two workers read that revision 1 is the newest; the slower one's content is another, and is not lost."""
+    invoice = make_invoice()
+    make_document(invoice)
+    look = InvoiceDocument.objects.filter(invoice=invoice).aggregate
+    answers = [{"newest": 0}]
+
+    def stale(self, **named):
+        return answers.pop() if answers else look(**named)
+
+    monkeypatch.setattr("django.db.models.query.QuerySet.aggregate", stale)
+    Account.objects.update(name="Renamed Ltd")
+    made = request_revision(invoice_id=invoice.pk, reason="renamed", actor="ops", now=NOW)
+    assert (made.revision, made.content["buyer"]["name"]) == (2, "Renamed Ltd")
