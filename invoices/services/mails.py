@@ -57,6 +57,7 @@ def queue_mail(
         return queue_first_mail(document=document, content=content, now=now)
     return _queue(
         document,
+        content or load_content(document.content),
         sequence=1,
         to=split_addresses(document.mail_to),
         cc=[],

@@ -13,6 +13,7 @@ from facturx import get_xml_from_pdf
 
 from billing_worker.accounts.models import Account
 from billing_worker.alerts.models import Alert
+from billing_worker.mirror.models import StripeInvoice
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.rendering import pdf
 from invoices.services import documents
@@ -261,13 +262,20 @@ def test_a_revision_whose_number_another_worker_took_is_made_as_the_next(monkeyp
     """Two workers read that revision 1 is the newest; the slower one's content is another, and is not lost."""
     invoice = make_invoice()
     make_document(invoice)
-    look = InvoiceDocument.objects.filter(invoice=invoice).aggregate
-    answers = [{"newest": 0}]
+    check = documents.find_mismatches
 
-    def stale(self, **named):
-        return answers.pop() if answers else look(**named)
+    def be_overtaken(content):
+        monkeypatch.setattr(documents, "find_mismatches", check)
+        revise(invoice, name="Faster Ltd")
+        return check(content)
 
-    monkeypatch.setattr("django.db.models.query.QuerySet.aggregate", stale)
-    Account.objects.update(name="Renamed Ltd")
-    made = request_revision(invoice_id=invoice.pk, reason="renamed", actor="ops", now=NOW)
-    assert (made.revision, made.content["buyer"]["name"]) == (2, "Renamed Ltd")
+    monkeypatch.setattr(documents, "find_mismatches", be_overtaken)
+    made = revise(invoice, name="Slower Ltd")
+    assert (made.revision, made.content["buyer"]["name"]) == (3, "Slower Ltd")
+    names = InvoiceDocument.objects.order_by("revision").values_list("content__buyer__name", flat=True)
+    assert list(names)[1:] == ["Faster Ltd", "Slower Ltd"]
+
+
+def revise(invoice: StripeInvoice, *, name: str) -> InvoiceDocument:
+    Account.objects.update(name=name)
+    return request_revision(invoice_id=invoice.pk, reason="renamed", actor="ops", now=NOW)
