@@ -33,7 +33,7 @@ def start_demo(folder: Path, *arguments: str, **more: str) -> subprocess.Popen[s
 
 def run_demo(folder: Path, *arguments: str, **more: str) -> tuple[int, str]:
     process = start_demo(folder, *arguments, **more)
-    said, _ = process.communicate(timeout=1100)
+    said, _ = process.communicate(timeout=2800)
     return process.returncode, said
 
 
@@ -70,7 +70,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, str]:
     return folder, code, said
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3000)
 def test_the_demo_holds_every_check(finished: tuple[Path, int, str]) -> None:
     folder, code, said = finished
     assert code == 0, said
@@ -127,7 +127,7 @@ def find_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3000)
 def test_make_run_serves_what_the_demo_left(served: tuple[Path, int, subprocess.Popen[str]]) -> None:
     folder, port, process = served
     assert process.stdout is not None
@@ -165,7 +165,7 @@ def test_serving_before_any_demo_says_what_to_do(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3000)
 def test_ctrl_c_ends_everything_and_leaves_nothing_to_serve(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     with start_demo(folder) as process:

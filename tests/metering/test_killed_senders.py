@@ -15,7 +15,7 @@ import pytest
 from tests.support.processes import PYTHON, ROOT, wait_until
 from tests.support.sandbox import SandboxServer
 
-pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.timeout(2400)]
 #: 108 accounts with 31 days of three types: 10,044 events.
 ACCOUNTS = 108
 #: The first rule that matches is taken: the time-outs come early and for certain, the others all along.
@@ -108,7 +108,7 @@ def test_two_senders_and_a_killed_one_tell_everything_once(environment, sandbox_
         assert senders[0].poll() is None, logs[0].read_text()
         senders[0].send_signal(signal.SIGKILL)
         senders.append(start_sender({**environment, "TEST_TRANSPORT": "v2"}, logs[2]))
-        codes = [sender.wait(timeout=800) for sender in senders]
+        codes = [sender.wait(timeout=2000) for sender in senders]
     finally:
         for sender in senders:
             sender.kill()
@@ -137,7 +137,7 @@ def test_batches_of_a_killed_sender_are_told_once(environment, sandbox_server, t
         wait_until(lambda: count_hits(sandbox_server) > 10, seconds=300, what="eleven faults")
         senders[0].send_signal(signal.SIGKILL)
         senders.append(start_sender(environment, logs[1]))
-        codes = [sender.wait(timeout=800) for sender in senders]
+        codes = [sender.wait(timeout=2000) for sender in senders]
     finally:
         for sender in senders:
             sender.kill()

@@ -16,7 +16,7 @@ import pytest
 from tests.support.processes import ROOT, wait_until
 from tests.webhooks.worker_process import EVENTS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
 def start(url: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -59,8 +59,8 @@ def test_each_event_has_its_effect_once(lay_database: Callable[[str], str]) -> N
             seconds=300,
         )
         victim.kill()
-        assert [process.wait(600) for process in receivers] == [0, 0]
-        assert [process.wait(600) for process in workers] == [0, 0]
+        assert [process.wait(2000) for process in receivers] == [0, 0]
+        assert [process.wait(2000) for process in workers] == [0, 0]
     finally:
         for process in (*receivers, *workers, victim):
             process.kill()

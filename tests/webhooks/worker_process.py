@@ -61,7 +61,7 @@ def drain() -> None:
         )
 
     # Only against hanging: a busy machine may take its time.
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + 1800
     while time.monotonic() < deadline and selectors.count_states()["processed"] < EVENTS:
         drain_inbox(seconds=5)
         time.sleep(0.1)
