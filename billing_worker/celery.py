@@ -7,13 +7,16 @@ kick or a killed worker left behind. Every scheduled task is therefore safe to r
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from celery import Celery
 from celery.schedules import crontab
 
-from billing_worker.env import exit_if_unusable
+from billing_worker.env import BASE_DIR, exit_if_unusable
+from billing_worker.process_metrics import start_counting
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_worker.settings")
+start_counting(Path(os.environ.get("VAR_DIR") or BASE_DIR / "var"))
 
 app = Celery("billing_worker")
 

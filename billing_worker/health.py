@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import structlog
+from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
@@ -17,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from billing_worker.alerts.selectors import count_open_alerts
 from billing_worker.database_clock import get_database_now
+from billing_worker.process_metrics import VARIABLE
 from billing_worker.webhooks.selectors import count_states, get_oldest_waiting
 
 log = structlog.get_logger(__name__)
@@ -61,12 +64,32 @@ class DatabaseCollector(Collector):
         yield alerts
 
 
+class EveryProcess(Collector):
+    """The counters of every process that keeps them beside `folder`, or only in it if it is not one of ours."""
+
+    def __init__(self, folder: Path, *, var_dir: Path) -> None:
+        root = var_dir / "metrics"
+        self._folders = "*" if folder.resolve().parent == root.resolve() else folder.name
+        self._root = folder.parent
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            yield from self._read()
+        except FileNotFoundError:
+            # A worker that just started took a dead one's folder away.
+            yield from self._read()
+
+    def _read(self) -> list[Metric]:
+        files = [str(file) for file in sorted(self._root.glob(f"{self._folders}/*.db"))]
+        return list(MultiProcessCollector.merge(files, accumulate=True))  # type: ignore[no-untyped-call]
+
+
 @require_safe
 def get_metrics(request: HttpRequest) -> HttpResponse:
-    """Counters of every process (with `PROMETHEUS_MULTIPROC_DIR`) or of this one, and gauges from the database."""
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    """Counters of every web and worker process of this machine, or of this one, and gauges from the database."""
+    if VARIABLE in os.environ:
         counters = CollectorRegistry()
-        MultiProcessCollector(counters)  # type: ignore[no-untyped-call]
+        counters.register(EveryProcess(Path(os.environ[VARIABLE]), var_dir=settings.ENV.VAR_DIR))
     else:
         counters = REGISTRY
     tables = CollectorRegistry()

@@ -35,12 +35,13 @@ loglevel = "warning"
 # Its control socket would be one file in the home folder for every server of this user.
 control_socket_disable = True
 
-# `/metrics` adds up all processes: each keeps its counters in a file here. A folder that the environment names belongs
-# to whoever named it; our own is emptied when the server starts (not at a reload), or old processes would be counted.
+# `/metrics` adds up all processes: each keeps its counters in a file here, and workers beside it (process_metrics.py).
+# A folder that the environment names belongs to whoever named it; our own is emptied when the server starts (not at a
+# reload), or old processes would be counted.
 _own_metrics = None
 if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     _var = os.environ.get("VAR_DIR") or Path(__file__).resolve().parent.parent / "var"
-    _own_metrics = Path(_var) / "metrics"
+    _own_metrics = Path(_var) / "metrics" / "web"
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_own_metrics)
     _own_metrics.mkdir(parents=True, exist_ok=True)
 

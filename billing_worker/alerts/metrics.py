@@ -1,7 +1,7 @@
 """Every metric of the project, by name, so that a dashboard can be written from one page.
 
-With several processes, set `PROMETHEUS_MULTIPROC_DIR` to an empty folder before they start: counters then live in
-files there and `/metrics` adds them up. Gauges about the database are computed when asked for (`health.py`).
+Web processes and workers keep their counters in files, and `/metrics` adds them up (`process_metrics.py`).
+Gauges about the database are computed when asked for (`health.py`).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ from django.db import DatabaseError
 
 from billing_worker import health
 from billing_worker.alerts.services import raise_alert
+from billing_worker.health import EveryProcess
+from billing_worker.process_metrics import is_celery_worker, keep_counters_of_worker
 from billing_worker.webhooks.models import InboxEvent
 
 NOW = datetime(2026, 11, 1, 2, tzinfo=UTC)
@@ -54,18 +57,46 @@ def test_metrics_hold_counters_and_the_tables(client) -> None:
     assert float(waited.split()[1]) > 86_400
 
 
-def test_counters_of_several_processes_are_added_up(tmp_path: Path) -> None:
-    """Two processes count, a third one answers: what gunicorn's workers do."""
+@pytest.mark.parametrize(
+    ("arguments", "is_worker"),
+    [
+        (["/opt/x/.venv/bin/celery", "-A", "billing_worker", "worker"], True),
+        (["/opt/x/site-packages/celery/__main__.py", "-A", "billing_worker", "worker", "--beat"], True),
+        (["/opt/x/.venv/bin/celery", "-A", "billing_worker", "beat"], False),
+        (["manage.py", "worker"], False),
+        ([], False),
+    ],
+)
+def test_which_process_is_a_worker(arguments: list[str], is_worker: bool) -> None:
+    assert is_celery_worker(arguments) is is_worker
+
+
+def test_a_worker_has_a_folder_of_its_own_and_dead_ones_go(tmp_path: Path) -> None:
+    alive, dead = tmp_path / f"worker-{os.getppid()}", tmp_path / "worker-99999999"
+    for folder in (alive, dead, tmp_path / "web"):
+        folder.mkdir()
+    own = keep_counters_of_worker(tmp_path, pid=os.getpid())
+    (own / "counter_1.db").touch()
+    assert {folder.name for folder in tmp_path.iterdir()} == {alive.name, "web", own.name}
+    assert list(keep_counters_of_worker(tmp_path, pid=os.getpid()).iterdir()) == []
+
+
+def test_folders_of_ours_are_added_up_and_one_that_is_named_stands_alone(tmp_path: Path) -> None:
     count = "from billing_worker.alerts.metrics import KICKS_LOST; KICKS_LOST.labels(task='x').inc()"
-    read = (
-        "from prometheus_client import CollectorRegistry, generate_latest\n"
-        "from prometheus_client.multiprocess import MultiProcessCollector\n"
-        "registry = CollectorRegistry(); MultiProcessCollector(registry); print(generate_latest(registry).decode())"
-    )
-    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    for _ in range(2):
+    folders = [tmp_path / "metrics" / "web", tmp_path / "metrics" / "worker-1", tmp_path / "own"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        environment = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "PATH": "/usr/bin:/bin"}
         subprocess.run([sys.executable, "-c", count], env=environment, check=True)
-    done = subprocess.run(
-        [sys.executable, "-c", read], env=environment, check=True, capture_output=True, text=True
-    )
-    assert 'billing_kicks_lost_total{task="x"} 2.0' in done.stdout
+
+    def read(folder: Path) -> list[float]:
+        families = EveryProcess(folder, var_dir=tmp_path).collect()
+        return [
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "billing_kicks_lost_total"
+        ]
+
+    assert read(folders[0]) == [2.0]
+    assert read(folders[2]) == [1.0]

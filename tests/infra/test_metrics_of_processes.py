@@ -35,7 +35,7 @@ def test_every_process_is_counted_and_a_new_start_counts_anew(
     installation.start_web(workers=2)
     refuse_webhooks(installation, 12)
     assert {read_refused(installation) for _ in range(8)} == {12.0}
-    assert len(list((installation.var / "metrics").glob("counter_*.db"))) == 2
+    assert len(list((installation.var / "metrics" / "web").glob("counter_*.db"))) == 2
     installation.stop()
 
     installation.start_web(workers=2)

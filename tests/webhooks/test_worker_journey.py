@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import urllib.request
 from collections.abc import Callable
 
 import stripe
@@ -37,6 +39,11 @@ def test_a_burst_of_events_is_worked_off_by_the_worker(
 
     # No beat runs here: the kicks alone must do it.
     wait_until(lambda: count("processed") == CUSTOMERS, seconds=300, what="all events processed")
+
+    with urllib.request.urlopen(f"{installation.url}/metrics", timeout=60) as answer:
+        metrics = answer.read().decode()
+    pattern = r'^billing_events_processed_total\{outcome="processed",type="customer.created"\} (\S+)$'
+    assert re.findall(pattern, metrics, re.MULTILINE) == [f"{CUSTOMERS}.0"], "what the worker counts is there"
 
     worker.kill()
     for number in range(5):
