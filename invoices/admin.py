@@ -13,6 +13,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
@@ -84,7 +86,27 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
     search_fields: ClassVar = ["number", "invoice__stripe_invoice_id", "account__name", "=account__id"]
     date_hierarchy = "created_at"
     list_select_related: ClassVar = ["account", "invoice"]
-    exclude: ClassVar = ["content", "claim_token"]
+    fieldsets: ClassVar = [
+        (
+            "The record",
+            {
+                "classes": ["collapse"],
+                "fields": [
+                    *("reason", "requested_by", "locale", "template_version", "content_hash", "storage_name"),
+                    *(
+                        "pdf_sha256",
+                        "pdf_bytes",
+                        "pdf_pages",
+                        "render_ms",
+                        "created_at",
+                        "stored_at",
+                        "attempts",
+                    ),
+                    *("claimed_at", "next_attempt_at", "last_error"),
+                ],
+            },
+        )
+    ]
     change_form_outer_before_template = "invoices/admin/document.html"
 
     @classmethod
@@ -249,11 +271,28 @@ class InvoiceMailAdmin(ReadOnlyAdmin):
     list_filter: ClassVar = ["state", "document__period"]
     search_fields: ClassVar = ["subject", "message_id", "to", "document__number"]
     date_hierarchy = "queued_at"
-    exclude: ClassVar = ["claim_token"]
+    fields: ClassVar = [
+        *("document", "subject", "show_to", "show_bcc", "show_recipients", "state", "reason", "requested_by"),
+        *("queued_at", "sent_at", "settled_at", "attempts", "claimed_at", "next_attempt_at", "last_error"),
+        *("message_id", "service_message_id", "sequence"),
+    ]
+    readonly_fields: ClassVar = ["show_to", "show_bcc", "show_recipients"]
 
     @display(description="To")
     def show_to(self, mail: InvoiceMail) -> str:
         return ", ".join([*mail.to, *mail.cc])
+
+    @display(description="Blind copy")
+    def show_bcc(self, mail: InvoiceMail) -> str:
+        return ", ".join(mail.bcc)
+
+    @display(description="What the mail service said")
+    def show_recipients(self, mail: InvoiceMail) -> str:
+        said = ((address, word, word.get("detail")) for address, word in mail.recipients.items())
+        rows = (
+            (address, f"{word['state']}{f' ({detail})' if detail else ''}") for address, word, detail in said
+        )
+        return format_html_join(mark_safe("<br>"), "{}: {}", rows)
 
     @display(description="State", ordering="state", label=MAIL_LABELS)
     def show_state(self, mail: InvoiceMail) -> tuple[str, str]:
@@ -296,7 +335,8 @@ class ManagedChargeAdmin(ReadOnlyAdmin):
     list_filter: ClassVar = ["state", "period", "currency"]
     search_fields: ClassVar = ["description", "customer", "stripe_invoice_item_id", "=job__id", "=payer__id"]
     list_select_related: ClassVar = ["payer"]
-    exclude: ClassVar = ["claim_token"]
+    exclude: ClassVar = ["claim_token", "amount_minor", "currency"]
+    readonly_fields: ClassVar = ["show_amount"]
     action_form = ReasonForm
     actions: ClassVar = ["retry", "give_up"]
 

@@ -26,6 +26,8 @@ _DAYS_Y: Final = 41.0
 _LEGEND_Y: Final = 49.5
 #: How much of a day's slot its bar takes.
 _FILL: Final = 0.74
+#: Ends of the scale, times a power of ten.
+_ROUND: Final = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100)
 #: How much white is mixed into the accent colour, by usage type: told apart in black and white, too.
 _WHITE: Final[Mapping[UsageType, float]] = {"ST": 0.0, "RM": 0.45, "CV": 0.75}
 
@@ -78,12 +80,11 @@ def sum_days(usage: DailyUsage) -> list[int]:
 
 
 def choose_top(value: int) -> int:
-    """The end of the scale: the next round number whose half is a whole one, at least 2."""
+    """The end of the scale: the next round number, at most a quarter above the value or so."""
     step = 1
-    while step * 10 <= value:
+    while step * 100 <= value:
         step *= 10
-    tops = (step * digit for digit in (1, 2, 3, 4, 5, 6, 8, 10))
-    return next(top for top in tops if top >= value and top % 2 == 0)
+    return next(step * digits for digits in _ROUND if step * digits >= value)
 
 
 def draw_usage_chart(chart: UsageChart, *, accent: str, ink: str, families: str) -> str:

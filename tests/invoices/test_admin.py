@@ -104,9 +104,20 @@ def test_the_delivery_filter_goes_by_the_newest_mail(admin_client):
 def test_the_page_of_a_document_has_the_pdf_and_the_timeline(admin_client):
     document = make_stored_document()
     page = admin_client.get(url("change", document)).content.decode()
-    assert f'src="{url("pdf", document)}"' in page
+    assert f'src="{url("pdf", document)}#navpanes=0&amp;view=FitH"' in page
     assert "rendered and stored" in page
     assert "Mail queued" in page
+
+
+def test_the_page_of_a_mail_names_its_addresses_and_what_was_said_of_each(admin_client):
+    mail = make_stored_document().mails.get()
+    mail.cc, mail.bcc = ["second@example.com"], ["crm@example.com"]
+    mail.recipients = {"a<b>@example.com": {"state": "bounced", "at": "2026-11-01", "detail": "no such box"}}
+    mail.save()
+    page = admin_client.get(reverse("admin:invoices_invoicemail_change", args=[mail.pk])).content.decode()
+    assert "second@example.com" in page
+    assert "crm@example.com" in page
+    assert "a&lt;b&gt;@example.com: bounced (no such box)" in page
 
 
 def test_only_those_who_may_see_documents_get_a_link():
