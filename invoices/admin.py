@@ -24,7 +24,7 @@ from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from billing_worker.core.money import format_minor
 from invoices.credits import tell_credits
-from invoices.filters import DeliveryFilter
+from invoices.filters import CurrencyFilter, DeliveryFilter, LocaleFilter
 from invoices.models import InvoiceDocument, InvoiceMail, ManagedCharge, PaymentAttempt
 from invoices.previewing.console import TemplateComparisonAdmin
 from invoices.previewing.models import TemplateComparison
@@ -82,7 +82,7 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
         *("number", "kind", "account", "period", "show_total", "show_status", "revision"),
         *("show_state", "show_mail", "created_at"),
     ]  # fmt: skip
-    list_filter: ClassVar = ["state", DeliveryFilter, "period", "currency", "kind", "locale"]
+    list_filter: ClassVar = ["state", DeliveryFilter, "period", CurrencyFilter, "kind", LocaleFilter]
     search_fields: ClassVar = ["number", "invoice__stripe_invoice_id", "account__name", "=account__id"]
     date_hierarchy = "created_at"
     list_select_related: ClassVar = ["account", "invoice"]

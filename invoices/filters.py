@@ -8,6 +8,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from billing_worker.accounts.locales import LOCALE_CHOICES
+from billing_worker.accounts.models import Account
 from invoices.selectors import annotate_mail_state
 from invoices.states import MailState
 
@@ -28,3 +30,30 @@ class DeliveryFilter(admin.SimpleListFilter):
         if self.value() == "none":
             return documents.filter(mail_state__isnull=True)
         return documents.filter(mail_state=self.value())
+
+
+class CurrencyFilter(admin.SimpleListFilter):
+    """The currencies that accounts have: looking through all documents for theirs takes seconds."""
+
+    title = "currency"
+    parameter_name = "currency"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        codes = Account.objects.order_by("currency").values_list("currency", flat=True).distinct()
+        return [(code, code.upper()) for code in codes]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(currency=self.value()) if self.value() else queryset
+
+
+class LocaleFilter(admin.SimpleListFilter):
+    """The locales that documents can be printed in."""
+
+    title = "locale"
+    parameter_name = "locale"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return LOCALE_CHOICES
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(locale=self.value()) if self.value() else queryset

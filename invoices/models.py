@@ -102,6 +102,7 @@ class InvoiceDocument(models.Model):
         ]  # fmt: skip
         indexes: ClassVar = [
             models.Index(fields=["state", "next_attempt_at"], name="document_state_due"),
+            models.Index(fields=["created_at"], name="document_created"),
             models.Index(fields=["period", "account"], name="document_period_account"),
         ]
         permissions: ClassVar = [

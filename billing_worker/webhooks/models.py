@@ -43,6 +43,7 @@ class InboxEvent(models.Model):
             models.Index(fields=["type", "event_created_at"], name="inbox_type_created"),
             models.Index(fields=["object_id"], name="inbox_object"),
             models.Index(fields=["customer"], name="inbox_customer"),
+            models.Index(fields=["received_at"], name="inbox_received"),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(

@@ -140,7 +140,7 @@ def prune_inbox(*, now: datetime) -> int:
         state__in=[InboxState.PROCESSED, InboxState.IGNORED], received_at__lt=now - RETENTION
     )
     pruned = 0
-    while keys := list(settled.order_by("pk").values_list("pk", flat=True)[:1000]):
+    while keys := list(settled.order_by("received_at").values_list("pk", flat=True)[:1000]):
         # In portions, each its own transaction: one long delete would hold up the deliveries.
         pruned += InboxEvent.objects.filter(pk__in=keys).delete()[0]
     return pruned

@@ -13,7 +13,7 @@ from billing_worker.alerts.kicks import send_kick
 from billing_worker.deadlocks import retry_when_undone
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.previewing.services import sweep_comparisons
-from invoices.selectors import select_due_documents, select_due_mails, select_undocumented
+from invoices.selectors import list_undocumented, select_due_documents, select_due_mails
 from invoices.services.charge_decisions import resolve_charges
 from invoices.services.credit_notes import ensure_credit_note, select_undocumented_notes
 from invoices.services.documents import FINAL_STATUSES, ensure_document, release_stale_renders
@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 #: At most this many of each kind in one run: the next run takes the rest, and a task stays short.
 BATCH: Final = 500
+#: How old a document may be to be looked at for a mail that is missing.
+MISSING_WITHIN: Final = timedelta(days=35)
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class SweepReport:
 def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTER) -> SweepReport:
     """Look once for everything that is late. Call it outside a transaction; two at once do no harm."""
     report = SweepReport()
-    for invoice_id in list(select_undocumented(FINAL_STATUSES).values_list("pk", flat=True)[:BATCH]):
+    for invoice_id in list_undocumented(FINAL_STATUSES, limit=BATCH):
         report.documents_created += (
             ensure_document(invoice_id=invoice_id, reason="sweeper", now=now) is not None
         )
@@ -86,11 +88,16 @@ def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTE
 
 def _queue_missing_mails(now: datetime) -> int:
     """Stored documents (not a person's revisions) whose invoice has no mail. The settling transaction writes both, so
-    this finds none; it is here because an invoice that never arrives is what everybody fears most."""
+    this finds none; it is here because an invoice that never arrives is what everybody fears most. Documents older than
+    `MISSING_WITHIN` were looked at hundreds of times: reading them all again would take longer than the rest."""
     mails = InvoiceMail.objects.filter(
         document__invoice=OuterRef("invoice"),
         document__kind=OuterRef("kind"),
         document__subject=OuterRef("subject"),
     )
-    missing = InvoiceDocument.objects.filter(~Exists(mails), state=DocumentState.STORED, requested_by="")
-    return sum(queue_first_mail(document=document, now=now) is not None for document in missing[:BATCH])
+    missing = InvoiceDocument.objects.filter(
+        ~Exists(mails), created_at__gte=now - MISSING_WITHIN, state=DocumentState.STORED, requested_by=""
+    )
+    keys = list(missing.order_by("created_at").values_list("pk", flat=True)[:BATCH])
+    found = InvoiceDocument.objects.filter(pk__in=keys)
+    return sum(queue_first_mail(document=document, now=now) is not None for document in found)
