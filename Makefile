@@ -20,7 +20,8 @@ run: setup ## Serve what the demo left: web, worker, schedule and sandbox, until
 
 test: setup-dev ## Run every test: on SQLite, then the database-facing ones again on MariaDB
 	$(PYTEST)
-	bin/with-mariadb $(PYTEST) -m "database and not journey and not slow and not browser"
+	bin/with-mariadb $(PYTEST) -m "database and not journey and not slow" \
+		$(addprefix --ignore=tests/,sandbox sandbox_legacy browser journeys)
 
 test-fast: setup-dev ## Run the quick tests only: no browser, no other servers, no journeys
 	$(PYTEST) -m "not slow and not journey and not browser and not stripe_cli and not mariadb and not redis"
