@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 #: At most this many of each kind in one run: the next run takes the rest, and a task stays short.
 BATCH: Final = 500
 #: How old a document may be to be looked at for a mail that is missing.
-MISSING_WITHIN: Final = timedelta(days=35)
+MISSING_WITHIN: Final = timedelta(days=7)
 
 
 @dataclass(slots=True)

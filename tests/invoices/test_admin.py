@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from billing_worker.accounts.models import Account
@@ -211,3 +213,17 @@ def test_the_page_leads_to_stripe_unless_the_sandbox_is_stripe(admin_client, set
     page = admin_client.get(url("change", document)).content.decode()
     assert (f"{link}{document.invoice.stripe_invoice_id}" in page) == (link is not None)
     assert ("Open in Stripe" in page) == (link is not None)
+
+
+def test_the_list_takes_as_many_statements_for_many_documents_as_for_few(client, django_user_model) -> None:
+    client.force_login(django_user_model.objects.create_superuser("counter"))
+    url = "/admin/invoices/invoicedocument/"
+    client.get(url)
+    taken = []
+    for _ in range(2):
+        for _ in range(3):
+            make_document()
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(url).status_code == 200
+        taken.append(len(captured))
+    assert taken[0] == taken[1] <= 20
