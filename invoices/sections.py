@@ -14,12 +14,13 @@ from invoices.rendering.fonts import make_printable
 
 #: Usage is priced per impression and shown per thousand, as the contract says it.
 UNITS_SHOWN: Final = 1000
-_ORDER: Final = {"sub": 0, "ST": 1, "RM": 2, "CV": 3, "managed": 4, "custom": 5}
+_ORDER: Final = {"sub": 0, "ST": 1, "RM": 2, "CV": 3, "sampled": 4, "managed": 5, "custom": 6}
 _TITLES: Final = {
     "sub": "subscription",
     "ST": "usage_st",
     "RM": "usage_rm",
     "CV": "usage_cv",
+    "sampled": "usage_sampled",
     "managed": "managed",
     "custom": "other",
 }
@@ -85,7 +86,7 @@ def name_tier(
 def _is_opening_line(line: ContentLine) -> bool:
     """Stripe opens a subscription with a line per meter: no time has passed, nothing was used, nothing is charged."""
     is_empty = line.period_start == line.period_end and not line.quantity and not line.amount_minor
-    return is_empty and line.kind in USAGE_TYPES
+    return is_empty and line.kind in (*USAGE_TYPES, "sampled")
 
 
 def _group_key(line: ContentLine) -> tuple[int, float, float, int]:

@@ -8,4 +8,5 @@ class MeteringConfig(AppConfig):
     def ready(self) -> None:
         from metering import receivers  # noqa: F401
         from metering.draft_window import receivers as _draft_receivers  # noqa: F401
+        from metering.samples import quantities  # noqa: F401
         from metering.true_ups import receivers as _true_up_receivers  # noqa: F401

@@ -82,6 +82,7 @@ def split_true_up_credit(
         unit_amount_decimal=None,
         description=note.memo,
         invoice=str(note),
+        event_name=note.metadata.get("meter", ""),
     )
     parts = split_true_up(whole, note.metadata)
     return None if parts[0].unit_amount_decimal is None else parts
@@ -97,13 +98,14 @@ def describe_credit(credit: StripeCreditNoteLine) -> LedgerLine:
         description=credit.description,
         invoice=str(credit.credit_note),
         is_correction=True,
+        event_name=credit.credit_note.metadata.get("meter", ""),
     )
 
 
 def reduce_line(line: LedgerLine, credit: StripeCreditNoteLine) -> LedgerLine:
     """The line less what is credited of it. Usage loses units too: those that the credit tells, else what they cost."""
     quantity = line.quantity
-    if line.kind in USAGE_TYPES:
+    if line.kind in (*USAGE_TYPES, "sampled"):
         quantity -= _count_units(line, credit)
     return replace(
         line,

@@ -14,7 +14,8 @@ class LedgerLine:
     """One billed line: what it is (`sub`, `ST`, `RM`, `CV`, `managed`, or a kind that only that ledger knows).
 
     `unit_amount_decimal` is minor units per unit; None where the ledger does not tell. `is_correction`: it came (or was
-    changed) after the month was billed, so that one tier may stand on several lines.
+    changed) after the month was billed, so that one tier may stand on several lines. `event_name` says which sampled
+    meter's a `sampled` line is.
     """
 
     kind: str
@@ -25,6 +26,7 @@ class LedgerLine:
     invoice: str = ""
     job_id: int | None = None
     is_correction: bool = False
+    event_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class LedgerEntry:
     """Everything one ledger bills a payer for a period in one currency.
 
     `taxes` holds minor units by invoice. `problems` say why the entry can't be trusted; it is no evidence then.
+    Lines of sampled meters, which the old service never knew, stand apart in `sampled`: they are compared with what our
+    own samples come to. `sampled_tax_minor` is the tax on them.
     """
 
     account_id: int
@@ -39,6 +43,8 @@ class LedgerEntry:
     lines: tuple[LedgerLine, ...] = ()
     taxes: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    sampled: tuple[LedgerLine, ...] = ()
+    sampled_tax_minor: int = 0
 
     @property
     def tax_minor(self) -> int:
@@ -46,7 +52,13 @@ class LedgerEntry:
 
     @property
     def total_minor(self) -> int:
+        """Tax included, sampled meters not."""
         return sum(line.amount_minor for line in self.lines) + self.tax_minor
+
+    @property
+    def sampled_minor(self) -> int:
+        """What is billed for sampled meters, tax included."""
+        return sum(line.amount_minor for line in self.sampled) + self.sampled_tax_minor
 
     @property
     def invoices(self) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from billing_worker.accounts.models import Account, ManagedJob
 from billing_worker.accounts.selectors import get_families, get_terms_for, select_jobs_due
 from billing_worker.accounts.states import JobSource
 from billing_worker.accounts.terms import AccountTerms
+from billing_worker.catalog.sampled.charging import SampledCharges, charge_sampled_units, read_sampled_units
+from billing_worker.catalog.selectors import get_sampled_products
 from billing_worker.core.errors import InvalidInput
 from billing_worker.core.money import to_minor, to_minor_decimal
 from billing_worker.core.periods import Period
@@ -25,7 +27,7 @@ from billing_worker.legacy.descriptions import get_job_id
 from billing_worker.legacy.models import LegacyInvoiceLine
 from billing_worker.legacy.selectors import LegacyBill, get_bills
 from billing_worker.mirror.models import StripeCreditNote, StripeCreditNoteLine, StripeInvoiceLine
-from billing_worker.mirror.states import InvoiceStatus
+from billing_worker.mirror.states import InvoiceStatus, LineKind
 from reconciliation.corrections import (
     describe_credit,
     merge_corrected,
@@ -61,9 +63,17 @@ class _Draft:
     positions: dict[str, int] = field(default_factory=dict)
     taxes: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     problems: dict[str, None] = field(default_factory=dict)
+    sampled_tax_minor: int = 0
 
     def build(self, key: LedgerKey) -> LedgerEntry:
-        return LedgerEntry(*key, tuple(self.lines), dict(self.taxes), tuple(self.problems))
+        return LedgerEntry(
+            *key,
+            lines=tuple(line for line in self.lines if line.kind != LineKind.SAMPLED),
+            taxes=dict(self.taxes),
+            problems=tuple(self.problems),
+            sampled=tuple(line for line in self.lines if line.kind == LineKind.SAMPLED),
+            sampled_tax_minor=self.sampled_tax_minor,
+        )
 
 
 def read_legacy_ledger(*, period: Period, payer_ids: Collection[int]) -> dict[LedgerKey, LedgerEntry]:
@@ -118,6 +128,7 @@ def read_stripe_ledger(*, period: Period, payer_ids: Collection[int]) -> dict[Le
     A draft with lines of the period, and an invoice whose lines are not all mirrored, become problems of their entry.
     """
     drafts: defaultdict[LedgerKey, _Draft] = defaultdict(_Draft)
+    event_names = get_sampled_products()
     for batch in _split(payer_ids):
         rows = (
             StripeInvoiceLine.objects.filter(
@@ -131,7 +142,7 @@ def read_stripe_ledger(*, period: Period, payer_ids: Collection[int]) -> dict[Le
         )
         for row in rows.iterator(chunk_size=2_000):
             assert row.invoice.account_id is not None, "filtered by account above"
-            _add_stripe_line(drafts[row.invoice.account_id, row.currency.lower()], row)
+            _add_stripe_line(drafts[row.invoice.account_id, row.currency.lower()], row, event_names)
         credit_lines = select_credits(period, payer_ids=batch).iterator(chunk_size=2_000)
         for note, group in groupby(credit_lines, key=lambda credit: credit.credit_note):
             assert note.account_id is not None, "filtered by account"
@@ -141,7 +152,7 @@ def read_stripe_ledger(*, period: Period, payer_ids: Collection[int]) -> dict[Le
     return {key: draft.build(key) for key, draft in drafts.items()}
 
 
-def _add_stripe_line(draft: _Draft, row: StripeInvoiceLine) -> None:
+def _add_stripe_line(draft: _Draft, row: StripeInvoiceLine, event_names: Mapping[str, str]) -> None:
     name = row.invoice.number or row.invoice.stripe_invoice_id
     if row.invoice.status == InvoiceStatus.DRAFT:
         draft.problems[f"Stripe's invoice {name} is still a draft"] = None
@@ -156,9 +167,13 @@ def _add_stripe_line(draft: _Draft, row: StripeInvoiceLine) -> None:
         description=row.description,
         invoice=name,
         job_id=_parse_job_id(row.metadata),
+        event_name=event_names.get(row.product) or str(row.metadata.get("meter", "")),
     )
     draft.positions[row.stripe_line_id] = len(draft.lines)
     draft.lines += split_true_up(line, row.metadata) if row.invoice_item else [line]
+    if row.kind == LineKind.SAMPLED:
+        draft.sampled_tax_minor += row.tax_minor
+        return
     draft.taxes[name] += row.tax_minor
 
 
@@ -172,18 +187,26 @@ def _add_credit_note(draft: _Draft, note: StripeCreditNote, credit_lines: list[S
             _add_credit(draft, credit)
         return
     draft.lines += tiers
-    draft.taxes[str(note)] -= sum(credit.tax_minor for credit in credit_lines)
+    for credit in credit_lines:
+        _take_tax_back(draft, tiers[0], credit)
 
 
 def _add_credit(draft: _Draft, credit: StripeCreditNoteLine) -> None:
     """Take a credit note's line back from the line that it names, else note it as a line of its own."""
     position = draft.positions.get(credit.invoice_line)
     if position is None:
-        draft.lines.append(describe_credit(credit))
-        draft.taxes[str(credit.credit_note)] -= credit.tax_minor
+        line = describe_credit(credit)
+        draft.lines.append(line)
     else:
-        draft.lines[position] = reduce_line(draft.lines[position], credit)
-        draft.taxes[draft.lines[position].invoice] -= credit.tax_minor
+        line = draft.lines[position] = reduce_line(draft.lines[position], credit)
+    _take_tax_back(draft, line, credit)
+
+
+def _take_tax_back(draft: _Draft, line: LedgerLine, credit: StripeCreditNoteLine) -> None:
+    if line.kind == LineKind.SAMPLED:
+        draft.sampled_tax_minor -= credit.tax_minor
+    else:
+        draft.taxes[line.invoice] -= credit.tax_minor
 
 
 def _parse_job_id(metadata: Mapping[str, str]) -> int | None:
@@ -211,6 +234,36 @@ def read_payer_terms(*, period: Period, payer_ids: Collection[int]) -> dict[int,
                 ),
             )
     return contexts
+
+
+def read_sampled_ledger(
+    *, period: Period, payer_ids: Collection[int]
+) -> dict[LedgerKey, tuple[SampledCharges, ...]]:
+    """What our own samples of the period come to by the configured prices, for payers that used any.
+
+    Of members whose usage is billed: open in the month and not suspended, under a payer that is not either.
+    """
+    found: dict[LedgerKey, tuple[SampledCharges, ...]] = {}
+    for batch in _split(payer_ids):
+        families = get_families(batch)
+        member_ids = [pk for family in families.values() for pk in family]
+        units = read_sampled_units(period, account_ids=member_ids)
+        if not units:
+            continue
+        terms = get_terms_for(period, account_ids=member_ids)
+        for payer in Account.objects.filter(pk__in=batch).only("pk", "currency"):
+            billed = {pk for pk in families[payer.pk] if _bills_usage(terms[pk], terms[payer.pk])}
+            totals: defaultdict[str, int] = defaultdict(int)
+            for (account_id, event_name), count in units.items():
+                totals[event_name] += count if account_id in billed else 0
+            currency = payer.currency.lower()
+            if charges := charge_sampled_units(totals, currencies=[currency])[currency]:
+                found[payer.pk, currency] = tuple(charges)
+    return found
+
+
+def _bills_usage(own: AccountTerms, payer: AccountTerms) -> bool:
+    return own.is_billable and not own.is_suspended and not payer.is_suspended
 
 
 def _get_flat_fee(terms: AccountTerms) -> int | None:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from billing_worker.catalog.keys import load_tiers, make_flat_key, make_sampled_key, make_tier_key
 from billing_worker.catalog.models import CatalogMeter, CatalogPrice, CatalogProduct, SampledPrice
-from billing_worker.catalog.states import PriceKind
+from billing_worker.catalog.states import SAMPLED, PriceKind
 from billing_worker.core.errors import NotFound
 from billing_worker.core.rating import Tier, UsageType
 
@@ -73,16 +73,21 @@ def get_sampled_price(event_name: str, currency: str) -> CatalogPrice | None:
 
 
 def get_kind_for_product(stripe_product_id: str) -> str | None:
-    """Which kind of line a Stripe product stands for; None for one that is not ours, or is a sampled meter's."""
+    """Which kind of line a Stripe product stands for; `sampled` for any sampled meter's; None: it is not ours."""
     return get_kinds_for_products([stripe_product_id]).get(stripe_product_id)
 
 
 def get_kinds_for_products(stripe_product_ids: Collection[str]) -> dict[str, str]:
     """`get_kind_for_product` for many in one query; those that are not ours are left out."""
-    products = CatalogProduct.objects.filter(
-        stripe_product_id__in=stripe_product_ids, kind__in=PriceKind.values
-    )
-    return dict(products.values_list("stripe_product_id", "kind"))
+    products = CatalogProduct.objects.filter(stripe_product_id__in=stripe_product_ids)
+    rows = products.values_list("stripe_product_id", "kind")
+    return {product: kind if kind in PriceKind.values else SAMPLED for product, kind in rows}
+
+
+def get_sampled_products() -> dict[str, str]:
+    """The event names of sampled meters' tiers, by their Stripe product."""
+    rows = CatalogProduct.objects.exclude(kind__in=PriceKind.values)
+    return dict(rows.values_list("stripe_product_id", "kind"))
 
 
 def get_kind_for_price(stripe_price_id: str) -> str | None:

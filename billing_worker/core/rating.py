@@ -18,7 +18,7 @@ from billing_worker.core.errors import InvalidInput
 from billing_worker.core.money import round_half_up
 from billing_worker.core.periods import Period
 
-LineKind = Literal["sub", "ST", "RM", "CV", "managed", "custom"]
+LineKind = Literal["sub", "ST", "RM", "CV", "sampled", "managed", "custom"]
 UsageType = Literal["ST", "RM", "CV"]
 USAGE_TYPES: tuple[UsageType, ...] = ("ST", "RM", "CV")
 

@@ -14,6 +14,7 @@ class LineKind(TextChoices):
     ST = "ST", "Impressions ST"
     RM = "RM", "Impressions RM"
     CV = "CV", "Impressions CV"
+    SAMPLED = "sampled", "Sampled usage"
     MANAGED = "managed", "Managed service"
     CUSTOM = "custom", "Other"
 

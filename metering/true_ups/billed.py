@@ -25,6 +25,9 @@ from metering.true_ups.models import BilledUsage
 #: Bills usage in the middle of a period that goes on.
 THRESHOLD = "subscription_threshold"
 
+#: Lines of sampled meters, and those that were mirrored before they had a kind of their own.
+SAMPLED_KINDS = (LineKind.SAMPLED, LineKind.CUSTOM)
+
 
 @dataclass(slots=True)
 class _Sum:
@@ -85,7 +88,7 @@ def _read_usage_lines(invoice: StripeInvoice) -> Iterable[tuple[str, StripeInvoi
         for line in invoice.lines.filter(invoice_item="").exclude(kind__in=[LineKind.SUB, LineKind.MANAGED])
         if line.period_start < line.period_end <= invoice.created_at
     ]
-    sampled = find_sampled_products({line.product for line in lines if line.kind == LineKind.CUSTOM})
+    sampled = find_sampled_products({line.product for line in lines if line.kind in SAMPLED_KINDS})
     for line in lines:
         meter = line.kind if line.kind in USAGE_TYPES else sampled.get(line.product)
         if meter is not None:

@@ -26,7 +26,7 @@ from billing_worker.mirror.models import (
 )
 from billing_worker.mirror.states import InvoiceStatus, LineKind
 from metering.true_ups.arithmetic import load_step
-from metering.true_ups.billed import find_sampled_products
+from metering.true_ups.billed import SAMPLED_KINDS, find_sampled_products
 from metering.true_ups.models import TrueUp
 from metering.true_ups.states import OPEN_STATES, TrueUpState
 
@@ -106,7 +106,7 @@ def _list_lines(true_up: TrueUp) -> list[StripeInvoiceLine]:
         .order_by("-invoice__created_at", "position")
     )
     lines = list(found)
-    sampled = find_sampled_products({line.product for line in lines if line.kind == LineKind.CUSTOM})
+    sampled = find_sampled_products({line.product for line in lines if line.kind in SAMPLED_KINDS})
     return [line for line in lines if _name_meter(line, sampled) == true_up.meter]
 
 

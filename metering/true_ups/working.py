@@ -167,7 +167,7 @@ def build_metadata(true_up: TrueUp) -> dict[str, str]:
     )
     return {
         "true_up": true_up.reference,
-        "kind": true_up.meter if true_up.meter in USAGE_TYPES else "custom",
+        "kind": true_up.meter if true_up.meter in USAGE_TYPES else "sampled",
         "meter": true_up.meter,
         "account_id": str(true_up.account_id),
         "period": true_up.period,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,6 +12,7 @@ from django.db import transaction
 
 from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import AlertName, Severity
+from billing_worker.catalog.sampled.charging import SampledCharges
 from billing_worker.core.errors import Conflict, InvalidInput
 from billing_worker.core.money import format_minor
 from billing_worker.core.periods import Period
@@ -19,6 +20,7 @@ from reconciliation import ledgers
 from reconciliation.ledger_lines import LedgerEntry
 from reconciliation.matching import Difference, compare_entries
 from reconciliation.matching_jobs import add_requested_jobs
+from reconciliation.matching_sampled import compare_sampled
 from reconciliation.models import AccountResult, Drift, ReconciliationRun
 from reconciliation.services.drifts import record_difference, resolve_drift
 from reconciliation.states import DriftState, RunState
@@ -37,7 +39,10 @@ class PeriodNotOver(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class PayerComparison:
-    """One payer's two sides in one currency, tax included, and where they differ."""
+    """One payer's two sides in one currency, tax included, and where they differ.
+
+    The old service never billed sampled meters: its side is completed by what our own samples come to.
+    """
 
     account_id: int
     currency: str
@@ -59,7 +64,9 @@ def compare_period(*, period: Period, payer_ids: Collection[int]) -> list[PayerC
     legacy = ledgers.read_legacy_ledger(period=period, payer_ids=payer_ids)
     stripe = ledgers.read_stripe_ledger(period=period, payer_ids=payer_ids)
     contexts = ledgers.read_payer_terms(period=period, payer_ids=payer_ids)
-    keys = legacy.keys() | stripe.keys() | {(pk, context.currency) for pk, context in contexts.items()}
+    sampled = ledgers.read_sampled_ledger(period=period, payer_ids=payer_ids)
+    own = {(pk, context.currency) for pk, context in contexts.items()}
+    keys = legacy.keys() | stripe.keys() | sampled.keys() | own
     comparisons = []
     for account_id, currency in sorted(keys):
         context, ours = contexts[account_id], stripe.get((account_id, currency))
@@ -67,16 +74,24 @@ def compare_period(*, period: Period, payer_ids: Collection[int]) -> list[PayerC
         if currency == context.currency:
             theirs = add_requested_jobs(theirs or LedgerEntry(account_id, currency), context.terms.jobs)
         differences = compare_entries(legacy=theirs, stripe=ours, terms=context.terms, currency=currency)
+        expected = sampled.get((account_id, currency), ())
+        if difference := compare_sampled(expected=expected, stripe=ours, currency=currency):
+            differences.append(difference)
         comparisons.append(
             PayerComparison(
                 account_id=account_id,
                 currency=currency,
-                legacy_minor=theirs.total_minor if theirs else 0,
-                stripe_minor=ours.total_minor if ours else 0,
+                legacy_minor=(theirs.total_minor if theirs else 0) + _expect_sampled(expected, ours),
+                stripe_minor=ours.total_minor + ours.sampled_minor if ours else 0,
                 differences=tuple(differences),
             )
         )
     return comparisons
+
+
+def _expect_sampled(expected: Sequence[SampledCharges], stripe: LedgerEntry | None) -> int:
+    """What our samples come to. Tax on them has nothing to be compared with: both sides have what Stripe has."""
+    return sum(charges.amount_minor for charges in expected) + (stripe.sampled_tax_minor if stripe else 0)
 
 
 def run_reconciliation(

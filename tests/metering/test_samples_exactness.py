@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 from django.db import connection
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
@@ -112,6 +112,12 @@ STEPS = st.one_of(
 
 class AnyOrderTest(TestCase):
     @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    # Late ones into a closed bucket, which is closed again; then into a month that is.
+    @example(
+        [(10, 59_999, 1000), (10, 59_999, 999), (130, 999, 77)],
+        [("tell", [0]), ("roll_up", NOW), ("tell", [1]), ("roll_up", NOW), ("send", ""), ("tell", [2])],
+        BucketLength.HOUR,
+    )
     @given(TICKS, st.lists(STEPS, max_size=14), st.sampled_from(BucketLength))
     def test_any_story_bills_the_same_total(self, ticks, steps, bucket):
         make_account(bucket)

@@ -84,7 +84,7 @@ def test_samples_reach_the_meter_of_the_plan_and_its_price(account, capsys):
     price = CatalogPrice.objects.get(lookup_key__startswith="sampled_gb_seconds_pro_usd_")
     product = CatalogProduct.objects.get(kind="gb_seconds_pro")
     assert (product.stripe_product_id, product.name) == ("billing_sampled_gb_seconds_pro", "GB-seconds (pro)")
-    assert get_kind_for_product(product.stripe_product_id) is None, "on invoices it is a custom line"
+    assert get_kind_for_product(product.stripe_product_id) == "sampled"
     subscription = gateway.get_subscription(account.cohort_member.stripe_subscription_id)
     assert price.stripe_price_id in {item.price for item in subscription.items}
 

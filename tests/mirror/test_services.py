@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from billing_worker import gateway
+from billing_worker.catalog.models import CatalogProduct
 from billing_worker.mirror.models import (
     StripeCreditNote,
     StripeInvoice,
@@ -54,6 +55,7 @@ def test_an_invoice_becomes_a_row_with_its_payer(account) -> None:
 @pytest.mark.usefixtures("account", "catalog")
 def test_lines_know_their_kind_and_account() -> None:
     AccountFactory.create(id=5002)
+    CatalogProduct.objects.create(kind="gb_seconds_pro", stripe_product_id="prod_gb", name="GB-seconds (pro)")
     lines = [
         make_line(),
         make_job_line(),
@@ -63,6 +65,7 @@ def test_lines_know_their_kind_and_account() -> None:
         make_line(
             id="il_foreign", metadata={"kind": "managed"}, pricing={"price_details": {"product": "prod_x"}}
         ),
+        make_line(id="il_sampled", pricing={"price_details": {"product": "prod_gb"}}),
         make_line(id="il_bare", pricing=None, parent=None, quantity=None),
     ]
     apply_payload(make_invoice(lines=lines), event_created_at=AT)
@@ -73,6 +76,7 @@ def test_lines_know_their_kind_and_account() -> None:
         "il_unknown": ("managed", 5001),
         "il_odd": ("custom", 5001),
         "il_foreign": ("custom", 5001),
+        "il_sampled": ("sampled", 5001),
         "il_bare": ("custom", 5001),
     }
 
