@@ -25,6 +25,7 @@ from billing_worker.accounts.selectors import (
 )
 from billing_worker.accounts.states import Biller
 from billing_worker.accounts.terms import AccountTerms
+from billing_worker.catalog.sampled.charging import SampledCharges, charge_sampled_units, read_sampled_units
 from billing_worker.core.expected import BilledAccount, ExactJob, ExpectedLine, compute_expected_lines
 from billing_worker.core.periods import Period
 from billing_worker.core.rating import USAGE_TYPES, UsageType
@@ -54,6 +55,7 @@ class Estimate:
     """A payer's month so far, and everything that its amounts follow from.
 
     `terms`, `usage` and the keys of `daily` are of the members, the payer first; `jobs` is by reference.
+    `sampled_units` are whole units by member and event name, `sampled` what those that are billed cost together.
     `billed_minor` is what Stripe's finalized invoices ask for the month's service, less credit notes; None while there
     is no such line.
     `is_billed`: one of these invoices was made after the month, which is when usage and jobs are billed.
@@ -71,13 +73,15 @@ class Estimate:
     usage: Mapping[int, Mapping[UsageType, int]]
     jobs: Mapping[str, ManagedJob]
     lines: tuple[ExpectedLine, ...]
+    sampled: tuple[SampledCharges, ...]
+    sampled_units: Mapping[tuple[int, str], int]
     tiers_reached: tuple[TierReached, ...]
     billed_minor: int | None
     is_billed: bool
 
     @property
     def total_minor(self) -> int:
-        return sum(line.amount_minor for line in self.lines)
+        return sum(line.amount_minor for line in self.lines) + sum(one.amount_minor for one in self.sampled)
 
 
 def estimate_bill(account: Account, *, period: Period, now: datetime) -> Estimate:
@@ -97,6 +101,7 @@ def estimate_bill(account: Account, *, period: Period, now: datetime) -> Estimat
         period=period, payer=described[0], children=described[1:], tiers=terms[payer.pk].tiers
     )
     billed_minor, is_billed = _get_billed(payer, period)
+    sampled_units = read_sampled_units(period, account_ids=ids)
     return Estimate(
         payer=payer,
         members=tuple(members),
@@ -109,10 +114,23 @@ def estimate_bill(account: Account, *, period: Period, now: datetime) -> Estimat
         usage=usage,
         jobs={str(job.pk): job for job in jobs},
         lines=tuple(lines),
+        sampled=_charge_sampled(sampled_units, terms, payer),
+        sampled_units=sampled_units,
         tiers_reached=_find_tiers_reached(terms, payer.pk, daily, is_daily=is_daily),
         billed_minor=billed_minor,
         is_billed=is_billed,
     )
+
+
+def _charge_sampled(
+    units: Mapping[tuple[int, str], int], terms: Mapping[int, AccountTerms], payer: Account
+) -> tuple[SampledCharges, ...]:
+    """The family's units of each tier together, as Stripe adds them up."""
+    totals: defaultdict[str, int] = defaultdict(int)
+    for (account_id, event_name), count in units.items():
+        totals[event_name] += count if counts_usage(terms, account_id, payer.pk) else 0
+    currency = payer.currency.lower()
+    return tuple(charge_sampled_units(totals, currencies=[currency])[currency])
 
 
 def counts_usage(terms: Mapping[int, AccountTerms], account_id: int, payer_id: int) -> bool:

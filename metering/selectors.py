@@ -12,7 +12,7 @@ from django.db.models import Count, Sum
 from billing_worker.core.periods import Period
 from billing_worker.core.rating import USAGE_TYPES, UsageType
 from metering.models import MeterEvent, UsageFeed, UsageRecord
-from metering.samples.selectors import count_open_samples
+from metering.samples.selectors import SampledMonth, count_open_samples, list_sampled_months
 from metering.states import EventState
 from metering.true_ups.models import TrueUp
 from metering.true_ups.states import OPEN_STATES, WAITING_STATES
@@ -42,6 +42,7 @@ class PeriodUsage:
     totals: dict[UsageType, int]
     buckets: tuple[BucketUsage, ...]
     events: tuple[MeterEvent, ...]
+    sampled: tuple[SampledMonth, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,7 @@ def get_period_usage(account_id: int, period: Period) -> PeriodUsage:
         totals=get_usage_totals(account_id, period),
         buckets=buckets,
         events=tuple(events.order_by("bucket", "meter", "revision")),
+        sampled=tuple(list_sampled_months(account_id, period)),
     )
 
 

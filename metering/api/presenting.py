@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from billing_worker.accounts.models import Account
 from billing_worker.accounts.selectors import get_billing_account
+from billing_worker.catalog.selectors import get_sampled_products
 from billing_worker.core.rating import USAGE_TYPES
 from billing_worker.mirror.models import StripeInvoiceLine
+from billing_worker.mirror.states import LineKind
 from metering.buckets import format_bucket
 from metering.draft_window.completions import get_completion
 from metering.models import MeterEvent
+from metering.samples.selectors import SampledMonth
 from metering.selectors import BucketUsage, PeriodUsage
 from metering.states import EventState
 from metering.true_ups.selectors import list_true_ups_of
@@ -30,6 +34,7 @@ def present_period(usage: PeriodUsage, account: Account) -> dict[str, Any]:
         "complete": _present_completion(usage),
         "totals": usage.totals,
         "sent": {kind: sent[kind] for kind in USAGE_TYPES},
+        "sampled": [_present_sampled(month, sent[month.event_name]) for month in usage.sampled],
         "usage": [_present_bucket(bucket, usage.granularity or "") for bucket in usage.buckets],
         "meter_events": [_present_event(event) for event in usage.events],
         "invoiced": _present_lines(usage, account),
@@ -46,6 +51,23 @@ def _present_completion(usage: PeriodUsage) -> dict[str, Any] | None:
         "declared_by": completion.declared_by,
         "declared_at": completion.declared_at,
     }
+
+
+def _present_sampled(month: SampledMonth, sent: int) -> dict[str, Any]:
+    """Quantities are decimals in a string, in billed units: six places, cut off; what is kept is exact."""
+    return {
+        "meter": month.event_name,
+        "title": month.title,
+        "quantity": _cut(month.quantity),
+        "in_meter_events": month.billed,
+        "sent": sent,
+        "is_complete": month.is_complete,
+        "days": {day.isoformat(): _cut(quantity) for day, quantity in month.days.items()},
+    }
+
+
+def _cut(quantity: Decimal) -> str:
+    return f"{quantity.quantize(Decimal('0.000001'), ROUND_DOWN):f}"
 
 
 def _present_bucket(bucket: BucketUsage, granularity: str) -> dict[str, Any]:
@@ -105,15 +127,16 @@ def _present_lines(usage: PeriodUsage, account: Account) -> list[dict[str, Any]]
     """Usage lines whose own period lies in the month. A parent's lines cover its children without a customer too."""
     lines = StripeInvoiceLine.objects.filter(
         invoice__account=get_billing_account(account),
-        kind__in=USAGE_TYPES,
+        kind__in=[*USAGE_TYPES, LineKind.SAMPLED],
         period_start__gte=usage.period.start_at,
         period_end__lte=usage.period.end_at,
     ).select_related("invoice")
+    names = get_sampled_products() if usage.sampled else {}
     return [
         {
             "invoice": line.invoice.stripe_invoice_id,
             "status": line.invoice.status,
-            "usage_type": line.kind,
+            "usage_type": names.get(line.product, line.kind) if line.kind == LineKind.SAMPLED else line.kind,
             "quantity": line.quantity,
             "amount_minor": line.amount_minor,
             "currency": line.currency,

@@ -77,6 +77,16 @@ class InvoicedSchema(serializers.Serializer):
     currency = serializers.CharField()
 
 
+class SampledSchema(serializers.Serializer):
+    meter = serializers.CharField(help_text="Stripe's event name: the meter with the account's plan tier.")
+    title = serializers.CharField()
+    quantity = serializers.CharField(help_text="Billed units, a decimal with six places.")
+    in_meter_events = serializers.IntegerField(help_text="Whole units that meter events hold.")
+    sent = serializers.IntegerField(help_text="Units that Stripe counted.")
+    is_complete = serializers.BooleanField(help_text="Every hour or day with samples is in meter events.")
+    days = serializers.DictField(child=serializers.CharField(), help_text="`quantity` of each day (UTC).")
+
+
 class PeriodUsageSchema(serializers.Serializer):
     account_id = serializers.IntegerField()
     period = serializers.CharField()
@@ -89,6 +99,7 @@ class PeriodUsageSchema(serializers.Serializer):
     sent = serializers.DictField(
         child=serializers.IntegerField(), help_text="Units that Stripe counted, by type."
     )
+    sampled = SampledSchema(many=True, help_text="Sampled meters, one for each plan tier.")
     usage = BucketSchema(many=True)
     meter_events = EventSchema(many=True)
     invoiced = InvoicedSchema(many=True, help_text="Lines of the paying account's invoices for this month.")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import date
 
 from billing_worker.core.periods import Period
-from billing_worker.core.rating import UsageType
 from metering.estimate import TierReached
 
 HEIGHT = 152
@@ -57,7 +56,7 @@ class Scale:
 class Chart:
     """One usage type's month."""
 
-    usage_type: UsageType
+    usage_type: str
     title: str
     total: str
     summary: str
@@ -70,7 +69,7 @@ class Chart:
 
 def build_chart(
     *,
-    usage_type: UsageType,
+    usage_type: str,
     title: str,
     period: Period,
     quantities: Mapping[date, int],
@@ -139,7 +138,7 @@ def _build_marks(reached: Sequence[TierReached], period: Period) -> tuple[TierMa
 
 
 def _summarize(
-    usage_type: UsageType, quantities: Mapping[date, int], revised: Collection[date], reached: Sequence[TierReached]
+    usage_type: str, quantities: Mapping[date, int], revised: Collection[date], reached: Sequence[TierReached]
 ) -> str:  # fmt: skip
     if not quantities:
         return f"{usage_type}: no usage held"

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from billing_worker.catalog.sampled.charging import SampledCharges
 from billing_worker.core.expected import ExpectedLine
 from billing_worker.core.money import format_minor, get_exponent
-from billing_worker.core.rating import USAGE_TYPES, Tier, UsageType
+from billing_worker.core.rating import USAGE_TYPES, Tier, TierCharge, UsageType
 from metering.estimate import Estimate, counts_usage
 
 PER_MILLE = 1000
@@ -34,9 +35,10 @@ class ExplainedGroup:
 
 
 def explain_estimate(estimate: Estimate) -> tuple[ExplainedGroup, ...]:
-    """Flat fees, then each usage type that has usage or a tier table, then managed jobs."""
+    """Flat fees, each usage type that has usage or a tier table, each sampled meter that was used, managed jobs."""
     groups = [_explain_flat(estimate)]
     groups += [group for kind in USAGE_TYPES if (group := _explain_usage(estimate, kind)) is not None]
+    groups += [_explain_sampled(estimate, charges) for charges in estimate.sampled]
     groups.append(_explain_jobs(estimate))
     return tuple(groups)
 
@@ -75,6 +77,42 @@ def _explain_usage(estimate: Estimate, kind: UsageType) -> ExplainedGroup | None
     lines = [line for line in estimate.lines if line.kind == kind]
     explained = [_explain_tier(line, tiers, estimate.currency) for line in lines]
     return _group(estimate, f"Usage {kind}", _note_usage(estimate, held, tiers), lines, explained)
+
+
+def _explain_sampled(estimate: Estimate, charges: SampledCharges) -> ExplainedGroup:
+    held = {
+        member.pk: units
+        for member in estimate.members
+        if (units := estimate.sampled_units.get((member.pk, charges.event_name), 0))
+    }
+    billed = {pk: units for pk, units in held.items() if counts_usage(estimate.terms, pk, estimate.payer.pk)}
+    note = f"{charges.units:,} whole units"
+    if len(estimate.members) > 1:
+        note += f" = {' + '.join(f'{units:,} of {pk}' for pk, units in billed.items())}"
+    note += "".join(
+        f"; {units:,} of {pk} are not billed ({_say_why_not(estimate, pk)})"
+        for pk, units in held.items()
+        if pk not in billed
+    )
+    if not charges.tiers:
+        note += f"; no price is configured in {estimate.currency.upper()}, so they are counted and not billed"
+    lines = tuple(_explain_sampled_tier(charge, charges, estimate.currency) for charge in charges.charges)
+    return ExplainedGroup(
+        charges.title, f"{note}.", lines, format_minor(charges.amount_minor, estimate.currency)
+    )
+
+
+def _explain_sampled_tier(charge: TierCharge, charges: SampledCharges, currency: str) -> ExplainedLine:
+    exact = charge.quantity * charge.unit_amount_decimal
+    rate = _format_exact(charge.unit_amount_decimal, currency)
+    index = charge.tier_index
+    return ExplainedLine(
+        f"Tier {index + 1}, {describe_tier(charges.tiers, index)}"
+        if len(charges.tiers) > 1
+        else charges.title,
+        f"{charge.quantity:,} × {rate}{_explain_rounding(exact, charge.amount_minor, currency)}",
+        format_minor(charge.amount_minor, currency),
+    )
 
 
 def _note_usage(estimate: Estimate, held: dict[int, int], tiers: Sequence[Tier]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from billing_worker.accounts.models import Account
@@ -16,6 +16,7 @@ from metering.console.charts import Chart, build_chart
 from metering.console.explaining import ExplainedGroup, describe_tier, explain_estimate
 from metering.estimate import Estimate, estimate_bill
 from metering.models import MeterEvent, UsageRecord
+from metering.samples.selectors import SampledMonth
 from metering.selectors import BucketUsage, PeriodUsage, get_period_usage
 from metering.states import EventState, Granularity
 from metering.true_ups.models import TrueUp
@@ -24,6 +25,8 @@ from metering.true_ups.selectors import find_invoices, list_true_ups_of
 from metering.true_ups.states import TrueUpState
 
 TITLES: dict[UsageType, str] = {"ST": "ST impressions", "RM": "RM impressions", "CV": "CV impressions"}
+#: Meter events in the table: an hourly meter makes some 700 a month. The list of all has filters.
+EVENTS_SHOWN = 250
 #: The order in which states are told: what waits for someone first.
 STATE_TONES = {
     EventState.REJECTED: "drift",
@@ -107,6 +110,18 @@ class TrueUpRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SampledRow:
+    """A sampled meter's month on a plan tier. The chart shows whole units a day; `quantity` has three places."""
+
+    title: str
+    event_name: str
+    quantity: str
+    billed: int
+    is_complete: bool
+    chart: Chart
+
+
+@dataclass(frozen=True, slots=True)
 class UsagePage:
     """Everything on the page. `comparison` is even, apart, or empty while the two can't be equal yet."""
 
@@ -118,6 +133,7 @@ class UsagePage:
     next_period: Period
     fed: str
     charts: tuple[Chart, ...]
+    sampled: tuple[SampledRow, ...]
     has_restatements: bool
     types: tuple[UsageType, ...]
     buckets: tuple[BucketRow, ...]
@@ -125,6 +141,7 @@ class UsagePage:
     tiers: tuple[TierRow, ...]
     members: tuple[MemberRow, ...]
     events: tuple[EventRow, ...]
+    more_events: int
     states: tuple[StateCount, ...]
     true_ups: tuple[TrueUpRow, ...]
     groups: tuple[ExplainedGroup, ...]
@@ -151,13 +168,15 @@ def build_usage_page(*, account: Account, period: Period, now: datetime) -> Usag
         next_period=period.next(),
         fed=Granularity(usage.granularity).label if usage.granularity else "",
         charts=_build_charts(usage, estimate),
+        sampled=tuple(_build_sampled(month, period) for month in usage.sampled),
         has_restatements=any(row.restatements for row in rows),
         types=USAGE_TYPES,
         buckets=rows,
         totals=tuple(f"{usage.totals[kind]:,}" for kind in USAGE_TYPES),
         tiers=_build_tiers(estimate),
         members=_build_members(estimate, account),
-        events=tuple(EventRow(event, f"{event.value:,}") for event in usage.events),
+        events=tuple(EventRow(event, f"{event.value:,}") for event in usage.events[:EVENTS_SHOWN]),
+        more_events=max(0, len(usage.events) - EVENTS_SHOWN),
         states=_count_states(usage),
         true_ups=_build_true_ups(account, period),
         groups=explain_estimate(estimate),
@@ -198,6 +217,27 @@ def _build_charts(usage: PeriodUsage, estimate: Estimate) -> tuple[Chart, ...]:
         )
         for kind in USAGE_TYPES
         if quantities[kind]
+    )
+
+
+def _build_sampled(month: SampledMonth, period: Period) -> SampledRow:
+    chart = build_chart(
+        usage_type=month.event_name,
+        title=month.title,
+        period=period,
+        quantities={day: int(quantity) for day, quantity in month.days.items()},
+        revised=(),
+        tiers_reached=(),
+        is_daily=True,
+    )
+    return SampledRow(
+        title=month.title,
+        event_name=month.event_name,
+        quantity=f"{month.quantity:,.3f}",
+        billed=month.billed,
+        is_complete=month.is_complete,
+        # Bars are whole units of each day; their sum would lose the days' fractions.
+        chart=replace(chart, total=f"{month.quantity:,.3f}"),
     )
 
 

@@ -24,6 +24,7 @@ from metering.draft_window.models import UsageCompletion
 from metering.models import MeterEvent, UsageFeed, UsageRecord
 from metering.pulling.models import UsagePull
 from metering.pulling.states import PullState
+from metering.samples.selectors import count_open_samples_by_account
 from metering.states import EventState, Granularity
 
 ALL: Final = "all"
@@ -118,6 +119,14 @@ def find_not_rolled_up(period: Period, account_ids: Collection[int]) -> Iterator
     waiting = _records(period, account_ids).filter(rolled_up_at__isnull=True).order_by()
     for account_id, count in waiting.values_list("feed__account_id").annotate(count=Count("pk")):
         yield account_id, f"{count} figures wait for the roll-up"
+
+
+@finds_reasons
+def find_open_samples(period: Period, account_ids: Collection[int]) -> Iterator[tuple[int, str]]:
+    """Samples, and hours or days of sampled meters, that no meter event covers yet."""
+    waiting = count_open_samples_by_account(account_ids=account_ids, period=period)
+    for account_id, count in sorted(waiting.items()):
+        yield account_id, f"{count} samples or buckets of them wait for the roll-up"
 
 
 @finds_reasons

@@ -7,13 +7,17 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from django.db.models import Max, Sum
+from django.db.models import Max, Q, Sum
 
-from metering.models import UsageRecord
+from billing_worker.catalog.sampled.states import UNITS
+from billing_worker.core.periods import Period
+from metering.models import SampleBucket, UsageRecord
 from metering.parity.models import ParityCheck
 from metering.parity.states import ParityState
 from metering.parity.windows import Window
+from metering.samples.clipping import HOUR
 
+_MILLIONTH: Final = Decimal("0.000001")
 #: Checks are hourly. A longer silence than this ends a streak: nobody looked.
 MAX_SILENCE: Final = timedelta(hours=2)
 #: How far back a window that did not agree is looked at again.
@@ -33,7 +37,8 @@ class CleanStreak:
 def get_quantities(window: Window) -> dict[tuple[int, str], Decimal]:
     """What we hold, by account and meter, added up from the raw statements of buckets that begin in the window.
 
-    Straight from usage records: neither roll-up nor meter events nor shadow have a part in it.
+    Straight from usage records: neither roll-up nor meter events nor shadow have a part in it. Of sampled meters what
+    the last roll-up added up: every sample that came before it.
     """
     records = UsageRecord.objects.filter(
         # The months as well: the records' index begins with the feed.
@@ -42,7 +47,28 @@ def get_quantities(window: Window) -> dict[tuple[int, str], Decimal]:
         bucket_date__lt=window.end_date,
     ).order_by()
     rows = records.values_list("feed__account_id", "usage_type").annotate(total=Sum("delta"))
-    return {(account_id, meter): Decimal(total) for account_id, meter, total in rows}
+    told = {(account_id, meter): Decimal(total) for account_id, meter, total in rows}
+    return told | _get_sampled_quantities(window)
+
+
+def _get_sampled_quantities(window: Window) -> dict[tuple[int, str], Decimal]:
+    """Integrals by account and event name, to the millionth: of hours (or days) that begin in the window."""
+    chosen = Q(pk__in=[])
+    for period in sorted({Period.of(window.start_at), *(Period.of(day) for day in window.iter_days())}):
+        first, last = (max(window.start_at, period.start_at), min(window.end_at, period.end_at))
+        begin, end = ((at - period.start_at) // HOUR for at in (first, last))
+        chosen |= Q(feed__period=str(period), hour__gte=begin, hour__lt=end)
+    rows = (
+        SampleBucket.objects.filter(chosen)
+        .order_by()
+        .values_list("feed__account_id", "feed__tier__event_name", "feed__tier__meter__quantity")
+        .annotate(total=Sum("units"))
+    )
+    return {
+        (account_id, name): (Decimal(total) / UNITS[quantity]).quantize(_MILLIONTH)
+        for account_id, name, quantity, total in rows
+        if total
+    }
 
 
 def get_clean_streak(*, now: datetime, source: str | None = None) -> CleanStreak:

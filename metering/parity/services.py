@@ -12,7 +12,8 @@ from django.db import transaction
 from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import Severity
 from billing_worker.core.errors import BillingError
-from metering.parity.comparison import Comparison, Result, Tolerances, compare_quantities
+from billing_worker.core.rating import USAGE_TYPES
+from metering.parity.comparison import Comparison, Quantities, Result, Tolerances, compare_quantities
 from metering.parity.models import ParityCheck, ParityResult
 from metering.parity.selectors import get_quantities, list_open_windows
 from metering.parity.sources import ParitySource
@@ -53,11 +54,21 @@ def run_check(
         check.state, check.detail = ParityState.FAILED, str(error)
         _keep(check, (), window)
         return check
-    comparison = compare_quantities(ours=get_quantities(window), theirs=theirs, tolerances=tolerances)
+    ours = leave_out_unasked(get_quantities(window), theirs, tolerances)
+    comparison = compare_quantities(ours=ours, theirs=theirs, tolerances=tolerances)
     check.compared, check.breaches = comparison.compared, len(comparison.breaches)
     check.state = _judge(comparison)
     _keep(check, (*comparison.totals, *comparison.accounts), window)
     return check
+
+
+def leave_out_unasked(ours: Quantities, theirs: Quantities, tolerances: Tolerances) -> Quantities:
+    """Our quantities without the sampled meters that the other side never measured.
+
+    An integral is compared where the other side tells of its meter, or a tolerance names it. Impressions always are.
+    """
+    asked = {meter for _, meter in theirs} | set(tolerances.by_meter) | set(USAGE_TYPES)
+    return {key: quantity for key, quantity in ours.items() if key[1] in asked}
 
 
 def run_scheduled_checks(

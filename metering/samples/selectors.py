@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
-from django.db.models import Count, Min, Q, QuerySet, Sum
+from django.db.models import Count, Min, Q, QuerySet
 
 from billing_worker.core.periods import Period
 from metering.samples.clipping import HOUR
@@ -26,9 +27,9 @@ Rows = QuerySet[UsageSample] | QuerySet[SampleSpill] | QuerySet[SampleBucket]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledMonth:
-    """An account's month on a tier: exact quantity in billed units, and how much is in meter events.
+    """An account's month on a tier, in billed units: the exact quantity, by day (UTC), and how much is in meter events.
 
-    `quantity` holds everything that was folded; closed buckets' share of it is billed in whole units.
+    `quantity` and `days` hold everything that was folded; closed buckets' share of it is billed in whole units.
     """
 
     event_name: str
@@ -36,6 +37,7 @@ class SampledMonth:
     quantity: Decimal
     billed: int
     is_complete: bool
+    days: Mapping[date, Decimal]
 
 
 def count_open_samples(
@@ -48,6 +50,20 @@ def count_open_samples(
 
     What waits is never left out. What was folded while an older batch still waits may be counted a little longer.
     """
+    return sum(rows.count() for rows in _select_open(account_ids=account_ids, period=period, until=until))
+
+
+def count_open_samples_by_account(*, account_ids: Collection[int], period: Period) -> dict[int, int]:
+    """`count_open_samples` of a month for each account that has any."""
+    counts: Counter[int] = Counter()
+    for rows in _select_open(account_ids=account_ids, period=period, until=None):
+        counts.update(dict(rows.order_by().values_list("feed__account_id").annotate(count=Count("pk"))))
+    return dict(counts)
+
+
+def _select_open(
+    *, account_ids: Collection[int] | None, period: Period | None, until: datetime | None
+) -> Iterator[Rows]:
     chosen = Q()
     if account_ids is not None:
         chosen &= Q(feed__account__in=account_ids)
@@ -59,11 +75,10 @@ def count_open_samples(
         chosen &= Q(feed__period__lt=str(month)) | Q(feed__period=str(month), hour__lt=hours)
     # Batches first: what moves on between two queries is counted in the bucket that it moves to.
     first = SampleBatch.objects.filter(folded_at__isnull=True).aggregate(first=Min("pk"))["first"]
-    waiting = 0
     if first is not None:
-        waiting += UsageSample.objects.filter(chosen, pk__gte=first * MAX_BATCH).count()
-        waiting += SampleSpill.objects.filter(chosen, pk__gte=first * MAX_BATCH * SPILLS_PER_SAMPLE).count()
-    return waiting + SampleBucket.objects.filter(chosen, is_open=True).count()
+        yield UsageSample.objects.filter(chosen, pk__gte=first * MAX_BATCH)
+        yield SampleSpill.objects.filter(chosen, pk__gte=first * MAX_BATCH * SPILLS_PER_SAMPLE)
+    yield SampleBucket.objects.filter(chosen, is_open=True)
 
 
 def list_sampled_months(account_id: int, period: Period) -> list[SampledMonth]:
@@ -71,16 +86,25 @@ def list_sampled_months(account_id: int, period: Period) -> list[SampledMonth]:
     feeds = (
         SampleFeed.objects.filter(account=account_id, period=str(period))
         .select_related("tier__meter")
-        .annotate(total=Sum("buckets__units"), open=Count("buckets", filter=Q(buckets__is_open=True)))
+        .prefetch_related("buckets")
         .order_by("tier__event_name")
     )
-    return [
-        SampledMonth(
-            event_name=feed.tier.event_name,
-            title=feed.tier.title,
-            quantity=Decimal(feed.total or 0) / feed.tier.meter.units_per_billed,
-            billed=feed.billed,
-            is_complete=not feed.open,
-        )
-        for feed in feeds
-    ]
+    return [_describe_month(feed, period) for feed in feeds]
+
+
+def _describe_month(feed: SampleFeed, period: Period) -> SampledMonth:
+    units: Counter[int] = Counter()
+    for bucket in feed.buckets.all():
+        units[bucket.hour // 24] += bucket.units
+    size = feed.tier.meter.units_per_billed
+    return SampledMonth(
+        event_name=feed.tier.event_name,
+        title=feed.tier.title,
+        quantity=Decimal(units.total()) / size,
+        billed=feed.billed,
+        is_complete=not any(bucket.is_open for bucket in feed.buckets.all()),
+        days={
+            period.start_date + timedelta(days=day): Decimal(held) / size
+            for day, held in sorted(units.items())
+        },
+    )

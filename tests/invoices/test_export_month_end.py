@@ -176,8 +176,8 @@ def test_the_service_month_counts_lines_by_their_own_period(dollars, yen):
     make_invoice(status="void")
 
     assert get_service_month(MONTH) == {
-        "jpy": {"sub": 0, "ST": 0, "RM": 0, "CV": 0, "managed": 1235, "custom": 0},
-        "usd": {"sub": 49900, "ST": 2500, "RM": 0, "CV": 0, "managed": 0, "custom": 0},
+        "jpy": {"sub": 0, "ST": 0, "RM": 0, "CV": 0, "sampled": 0, "managed": 1235, "custom": 0},
+        "usd": {"sub": 49900, "ST": 2500, "RM": 0, "CV": 0, "sampled": 0, "managed": 0, "custom": 0},
     }
     assert get_service_month(Period(2026, 11))["usd"]["sub"] == 39900, "less what was credited of November"
     StripeCreditNote.objects.update(status="void")
