@@ -22,6 +22,7 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
     OPS: (
         "accounts.change_account",
         "alerts.change_alert",
+        "catalog.add_sampledplan",
         "cohorts.add_cohort",
         "cohorts.change_cohort",
         "cohorts.run_cohort",
@@ -36,6 +37,9 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
     ),
     FINANCE: (
         "accounts.change_account",
+        "catalog.add_sampledmeter",
+        "catalog.add_sampledplan",
+        "catalog.add_sampledtier",
         "cohorts.sign_off_cohort",
         "invoices.resend_invoicemail",
         "invoices.settle_managedcharge",

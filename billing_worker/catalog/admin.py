@@ -7,17 +7,17 @@ from typing import ClassVar
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import ModelAdmin
 
 from billing_worker.accounts.search import FoldedSearch
 from billing_worker.catalog.models import (
     CatalogMeter,
     CatalogPrice,
     CatalogProduct,
-    SampledMeter,
-    SampledPlan,
-    SampledTier,
 )
+from billing_worker.catalog.sampled.admin import SampledMeterAdmin as SampledMeterAdmin
+from billing_worker.catalog.sampled.admin import SampledPlanAdmin as SampledPlanAdmin
+from billing_worker.catalog.sampled.admin import SampledTierAdmin as SampledTierAdmin
 
 
 class ReadOnlyAdmin(FoldedSearch, ModelAdmin):
@@ -46,32 +46,3 @@ class CatalogPriceAdmin(ReadOnlyAdmin):
     list_display: ClassVar = ["lookup_key", "kind", "currency", "unit_amount_decimal", "stripe_price_id"]
     list_filter: ClassVar = ["kind", "currency"]
     search_fields: ClassVar = ["lookup_key", "stripe_price_id"]
-
-
-class SampledTierInline(TabularInline):
-    model = SampledTier
-    extra = 0
-    can_delete = False
-    fields: ClassVar = ["name", "event_name"]
-    readonly_fields: ClassVar = ["name", "event_name"]
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-@admin.register(SampledMeter)
-class SampledMeterAdmin(ReadOnlyAdmin):
-    """Integral meters; `define_sampled_meter` makes them."""
-
-    list_display: ClassVar = ["name", "title", "quantity", "billing_mode", "bucket"]
-    inlines: ClassVar = [SampledTierInline]
-
-
-@admin.register(SampledPlan)
-class SampledPlanAdmin(ReadOnlyAdmin):
-    """Which tier an account's samples go to; `set_sampled_plan` says so."""
-
-    list_display: ClassVar = ["account", "meter", "tier", "from_period"]
-    list_filter: ClassVar = ["meter", "tier"]
-    list_select_related: ClassVar = ["account", "meter", "tier"]
-    search_fields: ClassVar = ["account__id", "account__name"]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.utils import timezone
 
+from billing_worker.catalog.sampled.price_text import parse_tiers
 from billing_worker.catalog.sampled.services import define_sampled_meter
 from billing_worker.catalog.sampled.states import BillingMode, BucketLength, SampledQuantity
 from billing_worker.commands import BillingCommand
 from billing_worker.core.errors import InvalidInput
-from billing_worker.core.rating import Tier
 
 
 class Command(BillingCommand):
@@ -36,9 +35,7 @@ class Command(BillingCommand):
         parser.add_argument("--reason", required=True, help="Why; kept in the audit trail.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        tiers = dict(_parse_tier(text) for text in options["tier"])
-        if len(tiers) != len(options["tier"]):
-            raise InvalidInput("a tier is given twice")
+        tiers = parse_tiers(options["tier"])
         if options["unified"]:
             if len(tiers) != 1:
                 raise InvalidInput("a unified meter has one tier")
@@ -56,19 +53,3 @@ class Command(BillingCommand):
         )
         names = ", ".join(meter.tiers.values_list("event_name", flat=True))
         self.stdout.write(f"{meter.name} is defined ({names}): run catalog_apply")
-
-
-def _parse_tier(text: str) -> tuple[str, dict[str, list[Tier]]]:
-    name, _, tail = text.partition("=")
-    prices = {}
-    for price in filter(None, tail.split(",")):
-        currency, _, rate = price.partition(":")
-        try:
-            amount = Decimal(rate)
-        except InvalidOperation:
-            raise InvalidInput(f"--tier {text}: {rate!r} is not a rate like 0.0015") from None
-        exponent = amount.as_tuple().exponent
-        if not isinstance(exponent, int) or exponent < -12 or amount >= 10**12:
-            raise InvalidInput(f"--tier {text}: a rate has at most 12 digits before and after the point")
-        prices[currency] = [Tier(None, amount)]
-    return name, prices
