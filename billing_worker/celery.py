@@ -43,6 +43,7 @@ app.conf.beat_schedule = {
         "task": "metering.check_meter_totals",
         "schedule": crontab(minute="10", hour="4"),
     },
+    "prune-samples": {"task": "metering.prune_samples", "schedule": crontab(minute="20", hour="4")},
     "sweep-draft-holds": {"task": "metering.sweep_draft_holds", "schedule": 60.0},
     "propose-true-ups": {"task": "metering.propose_true_ups", "schedule": crontab(minute="40", hour="2")},
     "work-true-ups": {"task": "metering.work_true_ups", "schedule": crontab(minute="*/5")},

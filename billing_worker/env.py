@@ -203,6 +203,9 @@ class Environment(BaseModel):
         default_factory=list,
         description="Secrets that sign samples, comma separated: any matches. Empty: no samples are taken.",
     )
+    SAMPLES_KEEP_DAYS: int = Field(
+        400, ge=40, description="Days that samples are kept. What they came to is kept for good."
+    )
     DRAFT_HOLD: bool = Field(
         True, description="Hold draft invoices until their month's usage is complete and sent."
     )

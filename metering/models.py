@@ -17,6 +17,7 @@ from metering.runs.models import RollUpRun as RollUpRun
 from metering.samples.models import SampleBatch as SampleBatch
 from metering.samples.models import SampleBucket as SampleBucket
 from metering.samples.models import SampleFeed as SampleFeed
+from metering.samples.models import SampleHorizon as SampleHorizon
 from metering.samples.models import SampleSpill as SampleSpill
 from metering.samples.models import UsageSample as UsageSample
 from metering.states import EventState, Granularity

@@ -16,6 +16,7 @@ from metering.draft_window.tasks import work_draft_hold as work_draft_hold
 from metering.parity.tasks import check_parity as check_parity
 from metering.pulling.tasks import pull_usage as pull_usage
 from metering.runs.services import do_run, start_run
+from metering.samples.tasks import prune_samples as prune_samples
 from metering.services.sending import send_batch
 from metering.services.sending.claims import get_next_due_at
 from metering.services.sending.run import hold_everything

@@ -21,6 +21,7 @@ from metering.parsing import FieldErrors
 from metering.samples.clipping import clip_interval
 from metering.samples.models import MAX_BATCH, SPILLS_PER_SAMPLE, SampleBatch, SampleFeed, UsageSample
 from metering.samples.parsing import SampleInput
+from metering.samples.pruning import get_horizon
 from metering.services.ingest import retry_busy
 
 _INSERT_SAMPLES = (
@@ -114,10 +115,15 @@ def _place(
     account_ids = {sample.account_id for _, sample in samples}
     known = set(Account.objects.filter(pk__in=account_ids).values_list("pk", flat=True))
     meters = {meter.name: meter for meter in SampledMeter.objects.all()}
-    plans = SampledPlans(known)
+    plans, horizon = SampledPlans(known), get_horizon()
     for position, sample in samples:
         meter = meters.get(sample.meter)
-        if sample.account_id not in known:
+        if horizon is not None and sample.at < horizon:
+            yield (
+                position,
+                _refuse("at", f"lies before {horizon:%Y-%m-%d}: samples of that time are not kept any more"),
+            )
+        elif sample.account_id not in known:
             yield position, _refuse("account_id", "is not a known account")
         elif meter is None:
             yield position, _refuse("meter", "is not a known meter")

@@ -138,3 +138,16 @@ class SampleBucket(models.Model):
 
     def __str__(self) -> str:
         return f"{self.feed_id} hour {self.hour}: {self.units}"
+
+
+class SampleHorizon(models.Model):
+    """Samples that end before `before_at` are refused from `set_at` on: rows go, and with them what tells a repeat.
+
+    Only the highest counts. It never goes back, whatever the setting says later.
+    """
+
+    before_at = models.DateTimeField(unique=True)
+    set_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"before {self.before_at:%Y-%m-%d %H:%M}"
