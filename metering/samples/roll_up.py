@@ -15,7 +15,7 @@ from functools import partial
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, Min
 
 from billing_worker.accounts.models import Account
 from billing_worker.accounts.selectors import get_account, get_payer
@@ -149,13 +149,13 @@ def list_closable_feeds(*, now: datetime, grace: timedelta, period: Period | Non
     rows = SampleBucket.objects.filter(is_open=True, feed__period__lte=str(Period.of(now - grace)))
     if period is not None:
         rows = rows.filter(feed__period=str(period))
-    found = rows.order_by().values_list("feed_id", "feed__period", "feed__tier__meter__bucket", "hour")
-    feeds = {
+    # The first open bucket decides, and is found in the database: a month of hours is many rows.
+    found = rows.order_by().values_list("feed_id", "feed__period", "feed__tier__meter__bucket")
+    return sorted(
         feed_id
-        for feed_id, month, bucket, hour in found.iterator()
+        for feed_id, month, bucket, hour in found.annotate(first=Min("hour"))
         if hour <= _get_last_hour(Period.parse(month), LENGTHS[bucket], now, grace)
-    }
-    return sorted(feeds)
+    )
 
 
 def _get_last_hour(period: Period, bucket: timedelta, now: datetime, grace: timedelta) -> int:
