@@ -102,6 +102,7 @@ UNFOLD: dict[str, Any] = {
                 _item("Products", "category", "catalog", "catalogproduct"),
                 _item("Meters", "straighten", "catalog", "catalogmeter"),
                 _item("Sampled meters", "timer", "catalog", "sampledmeter"),
+                _item("Sampled tiers", "stairs", "catalog", "sampledtier"),
                 _item("Sampled plans", "assignment_ind", "catalog", "sampledplan"),
                 _item("Test clocks", "schedule", "accounts", "testclock"),
                 collapsible=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
@@ -175,7 +176,7 @@ def build_usage_page(*, account: Account, period: Period, now: datetime) -> Usag
         totals=tuple(f"{usage.totals[kind]:,}" for kind in USAGE_TYPES),
         tiers=_build_tiers(estimate),
         members=_build_members(estimate, account),
-        events=tuple(EventRow(event, f"{event.value:,}") for event in usage.events[:EVENTS_SHOWN]),
+        events=tuple(EventRow(event, f"{event.value:,}") for event in _choose_events(usage.events)),
         more_events=max(0, len(usage.events) - EVENTS_SHOWN),
         states=_count_states(usage),
         true_ups=_build_true_ups(account, period),
@@ -318,6 +319,14 @@ def _build_true_ups(account: Account, period: Period) -> tuple[TrueUpRow, ...]:
         )
         for true_up in found
     )
+
+
+def _choose_events(events: Sequence[MeterEvent]) -> Sequence[MeterEvent]:
+    """The events that are shown: all, or where that is too many those first that wait for someone."""
+    if len(events) <= EVENTS_SHOWN:
+        return events
+    order = {state: number for number, state in enumerate(STATE_TONES)}
+    return sorted(events, key=lambda event: order[EventState(event.state)])[:EVENTS_SHOWN]
 
 
 def _count_states(usage: PeriodUsage) -> tuple[StateCount, ...]:

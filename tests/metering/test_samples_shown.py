@@ -13,8 +13,10 @@ from billing_worker.accounts.states import AccountStatus
 from billing_worker.catalog.models import CatalogProduct
 from billing_worker.catalog.sampled.models import SampledPrice
 from billing_worker.core.periods import Period
+from metering.console import page
 from metering.draft_window.completeness import find_open_samples
 from metering.estimate import estimate_bill
+from metering.models import MeterEvent
 from metering.parity.comparison import Tolerances
 from metering.parity.selectors import get_quantities
 from metering.parity.services import leave_out_unasked
@@ -94,6 +96,17 @@ def test_the_page_draws_and_explains_them(account, client):
     ):
         assert expected in text
     assert "No usage is held" not in text
+
+
+def test_of_many_events_those_are_shown_that_wait_for_someone(account, client, monkeypatch):
+    monkeypatch.setattr(page, "EVENTS_SHOWN", 1)
+    roll_up()
+    last = MeterEvent.objects.filter(account=5001).order_by("bucket")[2]
+    MeterEvent.objects.filter(pk=last.pk).update(state="rejected", reason="no such customer")
+    text = client.get("/admin/metering/usagefeed/month/5001/", {"period": "2026-10"}).content.decode()
+    assert last.identifier in text
+    assert "no such customer" in text
+    assert '?q=5001%3A2026-10">2 more</a>' in text
 
 
 def test_without_a_price_they_are_counted_and_not_billed(account, client):
