@@ -92,6 +92,7 @@ def test_an_invoice_is_a_row_of_the_csv(dollars, yen, tmp_path):
         "lines_st": "25.00",
         "lines_rm": "0.00",
         "lines_cv": "0.00",
+        "lines_sampled": "0.00",
         "lines_managed": "0.00",
         "lines_custom": "0.00",
         "for_period": "25.00",
@@ -190,7 +191,7 @@ def test_the_summary_has_both_views(dollars, tmp_path):
     assert rows[1][:5] == ["USD", 1, 0, 499, 25]
     assert rows[3][0] == "Billed for 2026-10, whatever the invoice"
     assert rows[4][:5] == ["USD", None, None, 0, 25]
-    assert rows[4][9] == 25
+    assert rows[4][10] == 25
 
 
 def test_an_invoice_that_does_not_add_up_is_told(dollars, tmp_path):
