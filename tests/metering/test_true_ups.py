@@ -210,7 +210,7 @@ def test_a_sampled_meter_is_billed_at_its_own_price():
     )
     CatalogProduct.objects.create(kind="gb_seconds", name="GB-seconds", stripe_product_id="prod_gb")
     line = make_stripe_line(
-        "custom",
+        "sampled",
         51,
         quantity=101,
         unit_amount_decimal=Decimal("0.5"),
