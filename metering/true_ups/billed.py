@@ -111,7 +111,7 @@ def record_missing(*, now: datetime) -> int:
         invoice_item="",
         period_start__lt=F("period_end"),
         period_end__lte=OuterRef("created_at"),
-    ).filter(Q(kind__in=USAGE_TYPES) | (Q(kind=LineKind.CUSTOM) & ~Q(product="")))
+    ).filter(Q(kind__in=USAGE_TYPES) | (Q(kind__in=SAMPLED_KINDS) & ~Q(product="")))
     known = BilledUsage.objects.filter(stripe_invoice_id=OuterRef("stripe_invoice_id"))
     invoices: QuerySet[StripeInvoice] = StripeInvoice.objects.filter(
         Exists(usage), ~Exists(known), account__isnull=False, finalized_at__isnull=False

@@ -144,6 +144,15 @@ class TestMonth:
         [comparison] = compare_period(period=OCTOBER, payer_ids=[payer.pk])
         assert [one.kind for one in comparison.differences] == ["sampled"]
 
+    def test_a_true_up_counts_in_the_month_of_its_samples(self, payer):
+        bill(payer, 118, 59)
+        told = {"true_up": "7", "meter": "gb_seconds_pro", "units": "2", "tiers": "0.5:2:1"}
+        item = make_stripe_line("sampled", 1, invoice_item="ii_1", metadata=told)
+        add_stripe_invoice(payer, item)
+        [comparison] = compare_period(period=OCTOBER, payer_ids=[payer.pk])
+        assert comparison.differences == ()
+        assert (comparison.legacy_minor, comparison.stripe_minor) == (49960, 49960)
+
     def test_under_a_suspended_payer_nobodys_units_are_expected(self, payer):
         payer.status = AccountStatus.SUSPENDED
         payer.save()
