@@ -176,6 +176,14 @@ def test_a_credit_is_limited_to_what_the_invoice_has_left():
     assert approve(true_up).state == "approved"
 
 
+def test_an_amount_without_lines_is_less_to_credit_too():
+    true_up = take_back()
+    credit(true_up, 38_001)
+    StripeCreditNoteLine.objects.update(invoice_line="")
+    with pytest.raises(NothingToCredit, match=r"at most 32\.54 USD"):
+        approve(true_up)
+
+
 def test_a_line_that_has_less_left_is_helped_out_by_the_others():
     true_up = take_back()
     credit(true_up, 1_000, line=2)
