@@ -199,7 +199,7 @@ def test_queries_do_not_grow_with_the_book(django_assert_max_num_queries):
         add_invoice(number + 1, payer.pk, "499.00")
         add_line(number + 1, number + 1, "sub", "499.00")
     ids = [payer.pk for payer in payers]
-    with django_assert_max_num_queries(2, using="legacy"), django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(2, using="legacy"), django_assert_max_num_queries(13):
         assert len(read_legacy_ledger(period=OCTOBER, payer_ids=ids)) == 40
         assert len(read_stripe_ledger(period=OCTOBER, payer_ids=ids)) == 40
         assert len(read_payer_terms(period=OCTOBER, payer_ids=ids)) == 40
