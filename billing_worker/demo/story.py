@@ -105,7 +105,7 @@ def _tell_story(scene: Scene) -> None:
     period = scene.place.period
     for name, act in (
         ("Create the people and a service key", _create_people),
-        ("Import the accounts", lambda scene: _last_line(_manage("import_accounts"))),
+        ("Import the accounts", _import_accounts),
         ("Plan the catalog", lambda scene: _last_line(_manage("catalog_plan", "--at", f"{period}-01"))),
         ("Apply the catalog", lambda scene: _last_line(_manage("catalog_apply", "--at", f"{period}-01"))),
         ("Form three cohorts", _form_cohorts),
@@ -203,6 +203,31 @@ def _create_people(scene: Scene) -> str:
         .splitlines()[-1]
     )
     return ", ".join(user["username"] for user in users)
+
+
+def _import_accounts(scene: Scene) -> str:
+    """Take the accounts over; one in Germany wants its invoices for machines, too."""
+    from django.utils import timezone
+
+    from billing_worker.accounts.models import Account
+    from billing_worker.accounts.services import change_document_settings
+    from billing_worker.accounts.states import InvoiceFormat
+
+    imported = _last_line(_manage("import_accounts"))
+    german = Account.objects.filter(address_country="DE", parent=None).order_by("pk").first()
+    if german is None:
+        return imported
+    change_document_settings(
+        account_id=german.pk,
+        locale=german.locale,
+        invoice_format=InvoiceFormat.FACTURX,
+        tax_id_type=german.tax_id_type,
+        tax_id_value=german.tax_id_value,
+        actor="demo",
+        reason="asked for Factur-X",
+        now=timezone.now(),
+    )
+    return f"{imported}; {german.pk} gets Factur-X"
 
 
 def _form_cohorts(scene: Scene) -> str:
