@@ -15,8 +15,10 @@ from billing_worker.core.rating import USAGE_TYPES, UsageType
 from metering.buckets import format_bucket
 from metering.console.charts import Chart, build_chart
 from metering.console.explaining import ExplainedGroup, describe_tier, explain_estimate
+from metering.draft_window.completions import get_completion
+from metering.draft_window.states import OPEN_STATES
 from metering.estimate import Estimate, estimate_bill
-from metering.models import MeterEvent, UsageRecord
+from metering.models import DraftHold, MeterEvent, UsageRecord
 from metering.samples.selectors import SampledMonth
 from metering.selectors import BucketUsage, PeriodUsage, get_period_usage
 from metering.states import EventState, Granularity
@@ -123,6 +125,17 @@ class SampledRow:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowRow:
+    """How the month stands before its invoice: whether its sender called it complete, and what holds the draft."""
+
+    completed_by: str
+    completed_at: datetime | None
+    covers_all: bool
+    hold: DraftHold | None
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class UsagePage:
     """Everything on the page. `comparison` is even, apart, or empty while the two can't be equal yet."""
 
@@ -152,6 +165,7 @@ class UsagePage:
     comparison: str
     is_over: bool
     bills_at_stripe: bool
+    window: WindowRow
 
 
 def build_usage_page(*, account: Account, period: Period, now: datetime) -> UsagePage:
@@ -187,6 +201,19 @@ def build_usage_page(*, account: Account, period: Period, now: datetime) -> Usag
         comparison=_compare(estimate),
         is_over=estimate.is_over,
         bills_at_stripe=estimate.biller == Biller.STRIPE,
+        window=_read_window(account, estimate.payer, period),
+    )
+
+
+def _read_window(account: Account, payer: Account, period: Period) -> WindowRow:
+    completion = get_completion(account.pk, period)
+    hold = DraftHold.objects.filter(account=payer, period=str(period)).order_by("-drafted_at", "-pk").first()
+    return WindowRow(
+        completed_by=completion.declared_by if completion else "",
+        completed_at=completion.declared_at if completion else None,
+        covers_all=completion is not None and completion.account_id is None,
+        hold=hold,
+        reasons=tuple(hold.reasons) if hold and hold.state in OPEN_STATES else (),
     )
 
 

@@ -13,7 +13,9 @@ from django.urls import reverse
 from billing_worker.accounts.models import Account
 from billing_worker.core.periods import Period
 from metering.console.charts import build_chart
+from metering.draft_window.completions import declare_complete
 from metering.estimate import TierReached
+from metering.models import DraftHold
 from metering.services.ingest import store_usage
 from tests.factories import (
     AccountFactory,
@@ -242,3 +244,26 @@ def test_bars_stand_on_the_ground_and_marks_stand_before_their_day():
     assert [(mark.x, mark.label, mark.text_y, mark.is_late) for mark in chart.marks] == [
         ("3.226%", "tier 2", 11, False), ("96.774%", "tier 3", 24, True)
     ]  # fmt: skip
+
+
+def test_the_page_says_whether_the_month_is_complete_and_what_holds_its_draft(client):
+    account = make_account()
+    page = read(client, account).content.decode()
+    assert "Nobody has declared this month complete." in page
+    assert "Stripe has made no draft for it yet." in page
+
+    hold = DraftHold.objects.create(
+        stripe_invoice_id="in_1", account=account, period="2026-10", drafted_at=NOW, state="held", held_at=NOW,
+        reasons=[f"account {account.pk}: 3 meter events are not sent"], looked_at=NOW, created_at=NOW,
+    )  # fmt: skip
+    page = read(client, account).content.decode()
+    assert "in_1: held." in page
+    assert "3 meter events are not sent" in page
+    assert f"/drafthold/{hold.pk}/" not in page, "this person may not look at holds"
+
+    declare_complete(period=Period(2026, 10), account_ids=None, actor="key:warehouse", now=NOW)
+    DraftHold.objects.update(state="released", released_at=NOW, release_cause="complete")
+    page = read(client, account).content.decode()
+    assert "Declared complete by key:warehouse on 2026-11-03 12:00 UTC, for every account." in page
+    assert "in_1: released, 2026-11-03 12:00 UTC (usage complete and sent)." in page
+    assert "3 meter events are not sent" not in page
