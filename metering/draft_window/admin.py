@@ -61,7 +61,13 @@ class DraftHoldAdmin(_ReadOnly):
     list_filter = ("state", "release_cause", "period")
     search_fields = ("stripe_invoice_id", "account__id", "account__name")
     list_select_related = ("account",)
-    exclude = ("claim_token", "claimed_at", "reasons")
+    #: What is, why, and what came of it; below, how it came.
+    fields = (
+        "stripe_invoice_id", "account", "period", "drafted_at",
+        "state", "show_reasons", "note", "release_cause", "requested_by", "request_reason",
+        "held_at", "released_at", "finalized_at",
+        "looked_at", "called_at", "next_attempt_at", "hold_attempts", "release_attempts", "created_at",
+    )  # fmt: skip
     readonly_fields = ("show_reasons",)
     action_form = ReleaseForm
     actions = ("release_now",)
