@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -96,3 +97,23 @@ def test_a_report_that_comes_before_the_request_is_settled_is_not_lost(stripe):
     first.refresh_from_db()
     assert first.state == EventState.REJECTED
     assert first.identifier not in stripe.events
+
+
+def test_a_refused_request_with_a_repeat_in_front_proves_nothing_of_the_rest(stripe):
+    """Were the refusal read as "Stripe already held it" for all, two events would never be counted."""
+    make_events(1, days=3)
+    first = MeterEvent.objects.order_by("at")[0]
+    MeterEvent.objects.filter(pk=first.pk).update(attempts=1, uncertain_at=NOW)
+    duplicate = gateway.DuplicateMeterEvent("used", stripe_code=None, param="identifier", status=400)
+    stripe.request_faults = [duplicate]
+    assert drain(stripe).reported == 3
+    assert stripe.total == 1 + 2 + 3
+
+
+def test_a_request_holds_no_more_than_a_seconds_budget(stripe):
+    make_events(1)
+    options = SenderOptions(per_second=Decimal(30), patience=timedelta(0))
+    for _ in drain_meter_events(port=stripe, seam=LIVE, options=options, clock=Clock()):
+        pass
+    assert stripe.requests == [30]
+    assert stripe.calls == ["5001:2026-10-31:ST"]
