@@ -104,5 +104,6 @@ def _describe_configuration() -> dict[str, Any]:
         "accounts_with_own_seam": own,
         "usage_grace_minutes": env.USAGE_GRACE_MINUTES,
         "meter_events_per_second": str(env.METER_EVENTS_PER_SECOND),
+        "meter_events_transport": env.METER_EVENTS_TRANSPORT,
         "stripe_is_configured": is_configured(),
     }

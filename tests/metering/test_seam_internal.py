@@ -124,6 +124,7 @@ def test_the_state_tells_configuration_events_and_runs_newest_first():
         "accounts_with_own_seam": {"in_shadow": 0, "billing": 0},
         "usage_grace_minutes": settings.ENV.USAGE_GRACE_MINUTES,
         "meter_events_per_second": str(settings.ENV.METER_EVENTS_PER_SECOND),
+        "meter_events_transport": settings.ENV.METER_EVENTS_TRANSPORT,
         "stripe_is_configured": told["configuration"]["stripe_is_configured"],
     }
     assert told["meter_events"] == {"sent": 1}
