@@ -224,6 +224,10 @@ class InvoicePayment(models.Model):
     def __str__(self) -> str:
         return self.stripe_payment_id
 
+    def describe_method(self) -> str:
+        """`Visa ending 4242`, or the kind of method as far as it is known."""
+        return describe_method(self.brand, self.method, self.last4)
+
 
 class PaymentAttempt(models.Model):
     """One charge that was tried for an invoice, as Stripe told it."""
@@ -249,8 +253,13 @@ class PaymentAttempt(models.Model):
 
     def describe_method(self) -> str:
         """`Visa ending 4242`, or the kind of method as far as it is known."""
-        name = (self.brand or self.method or "payment").replace("_", " ").capitalize()
-        return f"{name} ending {self.last4}" if self.last4 else name
+        return describe_method(self.brand, self.method, self.last4)
+
+
+def describe_method(brand: str, method: str, last4: str) -> str:
+    """A means of payment for people here; documents name it in their own language."""
+    name = (brand or method or "payment").replace("_", " ").capitalize()
+    return f"{name} ending {last4}" if last4 else name
 
 
 class ManagedCharge(models.Model):

@@ -23,6 +23,7 @@ from billing_worker.mirror.models import (
     StripeInvoiceLine,
 )
 from billing_worker.mirror.states import InvoiceStatus, LineKind
+from invoices.models import InvoicePayment
 from invoices.selectors import select_ours
 
 FINAL_STATUSES: Final = (
@@ -109,6 +110,7 @@ def iter_rows(period: Period, *, cohorts: Mapping[int, str]) -> Iterator[Invoice
     """The month's finalized invoices of ours by currency, account and number. `cohorts` names each account's cohort."""
     lines, for_period = _sum_lines(period)
     credited = _sum_credit_notes(period)
+    methods = _find_methods(period)
     invoices = _select_invoices(period).select_related("account").order_by("currency", "account_id", "number")
     for invoice in invoices.iterator(chunk_size=1000):
         account = invoice.account
@@ -132,7 +134,7 @@ def iter_rows(period: Period, *, cohorts: Mapping[int, str]) -> Iterator[Invoice
             paid_minor=invoice.amount_paid_minor,
             open_minor=invoice.amount_remaining_minor if invoice.status == InvoiceStatus.OPEN else 0,
             credited_minor=credited.get(invoice.stripe_invoice_id, 0),
-            method=_describe_method(invoice),
+            method=_describe_method(invoice, methods.get(invoice.pk)),
         )
 
 
@@ -206,8 +208,20 @@ def _sum_credit_notes(period: Period) -> dict[str, int]:
     return dict(notes.order_by().values_list("stripe_invoice_id").annotate(total=Sum("total_minor")))
 
 
-def _describe_method(invoice: StripeInvoice) -> str:
-    """How the invoice is (or was) to be paid, as far as Stripe's invoice says it."""
+def _find_methods(period: Period) -> dict[int, str]:
+    """By invoice: how it was paid, as far as its payments were read from Stripe; several payments are all named."""
+    methods: defaultdict[int, list[str]] = defaultdict(list)
+    for payment in InvoicePayment.objects.filter(invoice__in=_select_invoices(period)).order_by(
+        "paid_at", "pk"
+    ):
+        methods[payment.invoice_id].append(payment.describe_method())
+    return {invoice_id: ", ".join(dict.fromkeys(names)) for invoice_id, names in methods.items()}
+
+
+def _describe_method(invoice: StripeInvoice, paid_by: str | None) -> str:
+    """How the invoice was paid, or else is to be paid, as far as Stripe's invoice says it."""
+    if paid_by:
+        return paid_by
     if invoice.amount_due_minor <= 0:
         return "nothing due"
     return {"charge_automatically": "charged automatically", "send_invoice": "sent for payment"}.get(

@@ -115,6 +115,8 @@ def test_each_credit_note_of_an_invoice_has_its_own_mail():
     for document in InvoiceDocument.objects.all():
         assert render_document(document_id=document.pk, now=NOW)
     assert InvoiceMail.objects.count() == InvoiceDocument.objects.count() == 2
+    InvoiceMail.objects.order_by("pk").first().delete()
+    assert sweep_invoices(now=NOW).mails_queued == 1, "the other one's mail is not its mail"
 
 
 @pytest.mark.django_db

@@ -12,6 +12,7 @@ from billing_worker.mirror.models import StripeCreditNote
 from cohorts.models import Cohort, CohortMember
 from invoices.exports.cells import neutralize_text
 from invoices.exports.month_end import add_up, get_service_month, iter_rows
+from invoices.models import InvoicePayment
 from tests.factories import CustomerAccountFactory
 from tests.invoices.factories import (
     DECEMBER,
@@ -230,3 +231,18 @@ def test_a_folder_that_can_not_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CommandError, match="--output"):
         call_command("month_end_export", period="2026-10", output=tmp_path / "file" / "folder")
+
+
+def test_the_method_is_that_of_the_payments_where_they_are_known(dollars):
+    for last4 in ("4242", "4242", "3000"):
+        InvoicePayment.objects.create(
+            invoice=dollars,
+            stripe_payment_id=f"inpay_{InvoicePayment.objects.count()}",
+            amount_minor=100,
+            currency="usd",
+            paid_at=PAID_AT,
+            method="card",
+            brand="visa",
+            last4=last4,
+        )
+    assert next(iter_rows(MONTH, cohorts={})).method == "Visa ending 4242, Visa ending 3000"
