@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -73,10 +74,10 @@ def bench_one_page(renders: int) -> tuple[list[float], list[float]]:
     short, plain = [], []
     for number in range(renders):
         content = build_twelve(number)
-        short.append(time_cpu(lambda content=content: render_pdf(content)))
+        short.append(time_cpu(partial(render_pdf, content)))
         if number % 4 == 0:
             with shortcuts.left_out():
-                plain.append(time_cpu(lambda content=content: render_pdf(content)))
+                plain.append(time_cpu(partial(render_pdf, content)))
     return short, plain
 
 
@@ -135,8 +136,8 @@ def write_page(content: InvoiceContent, folder: Path) -> Path:
     import segno
 
     from invoices.rendering.assets import BASE_URL, _find_assets
-    from invoices.rendering.fonts import OWN_FONTS
-    from invoices.rendering.pdf import QR_URL, list_families, render_html
+    from invoices.rendering.fonts import OWN_FONTS, list_families
+    from invoices.rendering.pdf import QR_URL, render_html
     from invoices.rendering.versions import get_current_version, read_styles
 
     for name, path in _find_assets().items():
@@ -195,7 +196,7 @@ def bench_chromium(renders: int) -> dict[str, float]:
         print_kept()
         for number in range(max(renders // 4, 5)):
             ours = build_twelve(number)
-            spent["ours"].append(time_wall(lambda ours=ours: render_pdf(ours)))
+            spent["ours"].append(time_wall(partial(render_pdf, ours)))
             spent["kept"].append(time_wall(print_kept))
             spent["fresh"].append(time_wall(lambda: print_new_context(browser, address)))
             if number % 5 == 0:
