@@ -134,7 +134,7 @@ def _take_over(events: Sequence[MeterEvent]) -> list[MeterEvent]:
     free = MeterEvent.objects.filter(
         pk__in=ids, state__in=[EventState.PENDING, EventState.EXPIRED], uncertain_at__isnull=True
     )
-    locked = list(free.select_for_update(of=("self",)).order_by("pk"))
+    locked = list(free.select_for_update().order_by("pk"))
     MeterEvent.objects.filter(pk__in=[event.pk for event in locked]).update(
         state=EventState.SKIPPED, reason="billed as a true-up", next_attempt_at=None
     )
