@@ -40,10 +40,10 @@ PROVISIONED_STATES: Final = (CohortState.READY, *BILLED_BY_STRIPE)
 
 
 class ChangeState(TextChoices):
-    PENDING = "pending", "Being made"  # committed before Stripe is asked; a repeat asks with the same key
-    APPLIED = "applied", "Made"
-    REFUSED = "refused", "Refused by Stripe"
-    SUPERSEDED = "superseded", "Superseded"  # never confirmed, and no longer what is wanted
+    PENDING = "pending", "being made"  # committed before Stripe is asked; a repeat asks with the same key
+    APPLIED = "applied", "made"
+    REFUSED = "refused", "refused by Stripe"
+    SUPERSEDED = "superseded", "superseded"  # never confirmed, and no longer what is wanted
 
 
 #: Signatures that a migration needs: of different people, at least one of them in finance.

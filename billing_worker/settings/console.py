@@ -66,6 +66,7 @@ UNFOLD: dict[str, Any] = {
                 _item("Cohorts", "group_work", "cohorts", "cohort"),
                 _item("Members", "groups", "cohorts", "cohortmember"),
                 _item("Signatures", "signature", "cohorts", "signoff"),
+                _item("Plan changes", "swap_horiz", "cohorts", "subscriptionchange"),
                 _item("Reconciliations", "balance", "reconciliation", "reconciliationrun"),
                 _item(
                     *("Drifts", "difference", "reconciliation", "drift"),

@@ -34,10 +34,10 @@ class Migration(migrations.Migration):
                     "state",
                     models.CharField(
                         choices=[
-                            ("pending", "Being made"),
-                            ("applied", "Made"),
-                            ("refused", "Refused by Stripe"),
-                            ("superseded", "Superseded"),
+                            ("pending", "being made"),
+                            ("applied", "made"),
+                            ("refused", "refused by Stripe"),
+                            ("superseded", "superseded"),
                         ],
                         default="pending",
                         max_length=10,

@@ -12,8 +12,10 @@ from billing_worker.accounts.models import Account
 from billing_worker.accounts.selectors import get_billers, get_families, get_now_for, get_terms_for
 from billing_worker.accounts.states import Biller
 from billing_worker.accounts.terms import AccountTerms
+from billing_worker.catalog.models import CatalogPrice
 from billing_worker.catalog.sampled.selectors import get_sampled_tiers
 from billing_worker.catalog.selectors import get_flat_price, get_product, get_sampled_price, get_tier_price
+from billing_worker.core.money import format_minor
 from billing_worker.core.periods import Period
 from billing_worker.mirror.models import StripeSubscription
 from cohorts.changes import (
@@ -247,15 +249,20 @@ class OrderBook:
         return frozenset(get_product(kind).stripe_product_id for kind in kinds)
 
     def _name(self, held: Snapshot, wanted: Sequence[WantedItem]) -> dict[str, str]:
-        from billing_worker.catalog.models import CatalogPrice
+        ids = {item.price for item in held.items} | {item.price for item in wanted}
+        prices = CatalogPrice.objects.filter(stripe_price_id__in=ids)
+        names = {price.stripe_price_id: _name_price(price) for price in prices}
+        return names | {item.id: names.get(item.price, item.price) for item in held.items}
 
-        prices = {item.price for item in held.items} | {item.price for item in wanted}
-        keys = dict(
-            CatalogPrice.objects.filter(stripe_price_id__in=prices).values_list(
-                "stripe_price_id", "lookup_key"
-            )
-        )
-        return keys | {item.id: keys.get(item.price, item.price) for item in held.items}
+
+def _name_price(price: CatalogPrice) -> str:
+    """`fee of 499.00 USD`, `ST tiers 1a2b3c4d5e6f`: the table's own mark, as on its price at Stripe."""
+    amount = price.unit_amount_decimal
+    if amount is None:
+        return f"{price.kind} tiers {price.lookup_key.rpartition('_')[2]}"
+    if amount != int(amount):
+        return f"fee {price.lookup_key}"
+    return f"fee of {format_minor(int(amount), price.currency)}"
 
 
 def _leave_out_new(

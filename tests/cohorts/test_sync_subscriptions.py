@@ -186,7 +186,7 @@ def test_november_is_billed_by_november_s_plans(cohort, accounts):
     assert AuditEntry.objects.filter(action="subscription.changed").count() == 4
     assert set(SubscriptionChange.objects.values_list("state", flat=True)) == {"applied"}
     told = SubscriptionChange.objects.get(account=5001, period="2026-11", number=1)
-    assert told.summary == "1 × flat_usd_49900; 1 × flat_usd_59900"
+    assert told.summary == "1 × fee of 499.00 USD; 1 × fee of 599.00 USD"
 
 
 @pytest.mark.django_db
