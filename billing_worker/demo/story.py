@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import requests
 
-from billing_worker.demo import findings
+from billing_worker.demo import findings, holding
 from billing_worker.demo.console_session import ConsoleSession
 from billing_worker.demo.crediting import credit_an_invoice
+from billing_worker.demo.holding import declare, list_accounts
 from billing_worker.demo.narration import Narration
 from billing_worker.demo.place import FOLDER, DemoError, Place, find_free_port, make_place
 from billing_worker.demo.processes import Processes, run_program
@@ -36,7 +37,7 @@ BATCH: Final = 1000
 #: How long webhooks, PDFs and mails may take: tries of so many seconds each, a dead process ends it at once.
 SETTLE_TRIES: Final = 18
 SETTLE_SECONDS: Final = 10
-TOTAL_STEPS: Final = 22
+TOTAL_STEPS: Final = 24
 
 
 @dataclass(slots=True)
@@ -120,6 +121,8 @@ def _tell_story(scene: Scene) -> None:
             "Put the managed jobs on the bill",
             lambda scene: _last_line(_manage("bill_managed_jobs", period=period)),
         ),
+        ("Move one customer over the month's end: its draft is held", holding.hold_one),
+        ("Declare its usage complete: the draft is let go", holding.release_one),
         ("Move the clocks over the month's end", lambda scene: _advance(scene, hours=2)),
         (
             "Wait for webhooks, PDFs and mails",
@@ -266,16 +269,11 @@ def _post_usage(scene: Scene) -> str:
 
 
 def _declare_complete(scene: Scene) -> str:
-    """The sender's word that the month is all there: no draft has to be held for it."""
-    answer = requests.post(
-        f"{scene.web_url}/usage/completions",
-        json={"period": scene.place.period, "account_ids": "all"},
-        headers={"Authorization": f"Api-Key {scene.service_key}"},
-        timeout=300,
-    )
-    if not answer.ok:
-        raise DemoError(f"POST /usage/completions answers {answer.status_code}: {answer.text[:200]}")
-    return f"{scene.place.period} of every account"
+    """The senders' word that the month is all there, but for one account: its draft will wait for it."""
+    late = holding.choose_late_account(scene)
+    ids = [pk for pk in list_accounts() if pk != late]
+    declare(scene, ids)
+    return f"{scene.place.period} of {len(ids)} accounts; {late} is late"
 
 
 def _post_batches(scene: Scene, records: list[dict[str, Any]]) -> dict[str, int]:
