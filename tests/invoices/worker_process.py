@@ -79,16 +79,15 @@ def work() -> None:
     from billing_worker import gateway
     from billing_worker.webhooks import selectors
     from billing_worker.webhooks.tasks import drain_inbox
-    from invoices import tasks
     from invoices.models import InvoiceMail
-    from invoices.selectors import select_due_mails
+    from invoices.selectors import select_due_documents, select_due_mails
+    from invoices.services.documents import render_document
     from invoices.services.mails import deliver_mail
     from invoices.services.payments import read_payments, select_unread_payments
     from invoices.services.sweeping import sweep_invoices
     from tests.mirror.samples import make_customer
 
     setattr(selectors, "CLAIM_TIMEOUT", STALE_AFTER)  # noqa: B010 (a constant of theirs)
-    setattr(tasks, "_SECONDS_PER_TASK", 2.0)  # noqa: B010
     setattr(gateway, "read_payload", lambda *, kind, id: make_customer(id=id))  # noqa: B010
     setattr(gateway, "list_invoice_payments", list_payments)  # noqa: B010
     chance = random.Random(os.getpid())
@@ -98,12 +97,13 @@ def work() -> None:
         unread = list(select_unread_payments().values_list("invoice_id", flat=True)[:40])
         for invoice_id in chance.sample(unread, len(unread)):
             read_payments(invoice_id=invoice_id, now=timezone.now())
-        # No such document: what the task does is to go on with those that wait.
-        tasks.render_document(0)
+        documents = list(select_due_documents(timezone.now()).values_list("pk", flat=True)[:20])
+        for document_id in chance.sample(documents, len(documents)):
+            render_document(document_id=document_id, now=timezone.now())
         mails = list(select_due_mails(timezone.now()).values_list("pk", flat=True)[:40])
         for mail_id in chance.sample(mails, len(mails)):
             deliver_mail(mail_id=mail_id, now=timezone.now())
-        if not mails and not unread:
+        if not documents and not mails and not unread:
             time.sleep(0.1)
 
 
