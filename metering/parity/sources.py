@@ -41,6 +41,10 @@ class ParitySource(Protocol):
     def name(self) -> str:
         """http, csv or redshift: it is kept with every check."""
 
+    @property
+    def is_hourly(self) -> bool:
+        """Whether it can tell of a single hour."""
+
     def read(self, window: Window) -> Quantities:
         """What the other side holds of the window.
 
@@ -53,6 +57,7 @@ class HttpParitySource:
     """The other side's `usage-parity` address, asked with the same signature that ours expects."""
 
     name = "http"
+    is_hourly = True
 
     def __init__(self, *, url: str, secret: str, clock: Callable[[], datetime]) -> None:
         """`url` without a query; `secret` is one that the other side takes."""
@@ -86,6 +91,8 @@ class HttpParitySource:
 
 class DailyParitySource:
     """A source that usage is pulled from (the warehouse, a file), added up over the days that begin in the window."""
+
+    is_hourly = False
 
     def __init__(self, source: UsageSource) -> None:
         self._source = source

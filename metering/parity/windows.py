@@ -12,6 +12,7 @@ from billing_worker.core.errors import InvalidInput
 
 MAX_DAYS: Final = 62
 _DAY: Final = timedelta(days=1)
+_HOUR: Final = timedelta(hours=1)
 _INSTANT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2}))?"
 )
@@ -47,6 +48,11 @@ class Window:
         return cls(start_at, start_at + _DAY)
 
     @property
+    def is_hour(self) -> bool:
+        """One hour: only what is counted by the hour can be compared over it."""
+        return self.end_at - self.start_at == _HOUR
+
+    @property
     def start_date(self) -> date:
         """The first day that begins in the window."""
         return _get_first_day_from(self.start_at)
@@ -72,6 +78,12 @@ def format_instant(moment: datetime) -> str:
 def get_settled_window(now: datetime, settle: timedelta) -> Window:
     """The last day (UTC) that ended at least `settle` ago."""
     return Window.of_day((now - settle).astimezone(UTC).date() - _DAY)
+
+
+def get_settled_hour(now: datetime, settle: timedelta) -> Window:
+    """The last hour (UTC) that ended at least `settle` ago."""
+    end_at = (now - settle).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return Window(end_at - _HOUR, end_at)
 
 
 def _parse_instant(name: str, text: str) -> datetime:

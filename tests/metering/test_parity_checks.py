@@ -30,6 +30,7 @@ class OtherSide:
     """The other side, as tests want it to be."""
 
     name = "http"
+    is_hourly = True
 
     def __init__(self, **figures):
         self.figures = figures
@@ -138,7 +139,7 @@ def test_nothing_on_either_side_proves_nothing():
 def run(source, now, window=DAY):
     return [
         (made.window_start_at.day, made.state)
-        for made in run_scheduled_checks(source=source, settled=window, tolerances=Tolerances(), now=now)
+        for made in run_scheduled_checks(source=source, settled=[window], tolerances=Tolerances(), now=now)
     ]
 
 
