@@ -19,9 +19,12 @@ run: setup ## Serve what the demo left: web, worker, schedule and sandbox, until
 	@exec $(PYTHON) -m billing_worker.demo serve
 
 test: setup-dev ## Run every test: on SQLite, then the database-facing ones again on MariaDB
-	$(PYTEST)
+	$(PYTEST) -m "not foreign_migrations"
 	bin/with-mariadb $(PYTEST) -m "database and not journey and not slow" \
 		$(addprefix --ignore=tests/,sandbox sandbox_legacy browser journeys)
+
+test-migrations: setup-dev ## Run every migration on MariaDB, dj-stripe's own included: a minute and a half
+	$(PYTHON) -m pytest -q -n 0 -m foreign_migrations tests/infra
 
 test-fast: setup-dev ## Run the quick tests only: no browser, no other servers, no journeys
 	$(PYTEST) -m "not slow and not journey and not browser and not stripe_cli and not mariadb and not redis"

@@ -56,6 +56,7 @@ def test_settings_of_the_shell_do_not_reach_the_tests(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.foreign_migrations
 @pytest.mark.timeout(1500)
 def test_every_real_migration_runs_on_mariadb(mariadb_server: MariaDB, tmp_path: Path) -> None:
     environment = {

@@ -25,7 +25,7 @@ from tests.factories import AccountFactory, BillingLeaseFactory, ClockFactory, m
 from tests.metering.factories import make_input
 from tests.support.sandbox import SandboxServer
 
-pytestmark = [pytest.mark.django_db]
+pytestmark = [pytest.mark.django_db, pytest.mark.journey]
 OCTOBER = Period(2026, 10)
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 

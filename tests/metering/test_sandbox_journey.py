@@ -19,7 +19,7 @@ from metering.models import MeterEvent
 from metering.tasks import roll_up_usage, send_meter_events
 from tests.factories import AccountFactory, BillingLeaseFactory, ClockFactory, make_service_key
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.journey]
 OCTOBER = Period(2026, 10)
 LAST_EVENING = datetime(2026, 10, 31, 23, 30, tzinfo=UTC)
 
