@@ -7,10 +7,10 @@ PYTEST := $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reord
 SOURCES := billing_worker cohorts reconciliation invoices metering sandbox tests/support tests/settings.py tests/conftest.py bin/check_locks.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-fast check format lock clean screenshots bench setup setup-dev
+.PHONY: help demo run test test-migrations test-fast check format lock clean screenshots bench setup setup-dev
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: setup ## Run the whole job once on this machine: 90 seconds, nothing outside this folder
 	@exec $(PYTHON) -m billing_worker.demo
