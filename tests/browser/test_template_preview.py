@@ -25,11 +25,11 @@ def test_from_the_button_to_both_sides(console: str, login: Login):
     for row in TemplateComparison.objects.all():
         make_comparison(comparison_id=row.pk, now=NOW)
     # The page looks again by itself.
-    page.wait_for_selector(".inv-sides img", timeout=60_000)
+    # It may look between the two, so what is waited for is both.
     page.wait_for_function(
-        "[...document.querySelectorAll('.inv-sides img')]"
+        "document.querySelectorAll('.inv-sides img').length === 4"
+        " && [...document.querySelectorAll('.inv-sides img')]"
         ".every(image => { image.loading = 'eager'; return image.naturalWidth })",
         timeout=60_000,
     )
-    assert page.locator(".inv-sides img").count() == 4
     assert page.locator("text=Says what Stripe says").count() == 4
