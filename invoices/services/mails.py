@@ -196,9 +196,14 @@ def deliver_mail(*, mail_id: int, now: datetime) -> bool:
     The claim is committed before the service is called. An answer that leaves the outcome open makes the mail
     `unknown`, with an alert: it is not sent again until the service, or a person, says that it did not go out.
     """
-    if not _claim_mail(mail_id, str(uuid.uuid4()), now):
+    token = str(uuid.uuid4())
+    if not _claim_mail(mail_id, token, now):
         return False
     mail = InvoiceMail.objects.select_related("document").get(pk=mail_id)
+    if mail.claim_token != token:
+        # Paused for so long between these two lines that others took this worker for dead: it is theirs.
+        log.warning("mail_claim_lost", mail=mail_id)
+        return False
     document = mail.document
     try:
         pdf = read_pdf(name=document.storage_name, sha256=document.pdf_sha256)
@@ -228,8 +233,11 @@ def _settle(mail: InvoiceMail, result: SendResult, *, now: datetime) -> bool:
         )
         changes = {"state": MailState.SENT, "sent_at": now, "last_error": ""}
         changes["service_message_id"] = result.service_message_id
-        was_doubted = not mine.update(**changes) and bool(doubted.update(**changes))
+        is_mine = mine.update(**changes)
+        was_doubted = not is_mine and bool(doubted.update(**changes))
         MAILS.labels(outcome="sent").inc()
+        if not is_mine and not was_doubted:
+            log.error("mail_sent_after_claim_was_lost", mail=mail.pk)
         if mail.attempts > 1 or was_doubted:
             resolve_alert(name=AlertName.MAIL_FAILED, subject=mail.document.number, now=now)
         return True

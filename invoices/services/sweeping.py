@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
+from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from billing_worker.alerts.kicks import send_kick
 from billing_worker.deadlocks import retry_when_undone
+from billing_worker.mirror.models import StripeInvoice
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.previewing.services import sweep_comparisons
 from invoices.selectors import list_undocumented, select_due_documents, select_due_mails
@@ -57,9 +59,7 @@ def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTE
     """Look once for everything that is late. Call it outside a transaction; two at once do no harm."""
     report = SweepReport()
     for invoice_id in list_undocumented(FINAL_STATUSES, limit=BATCH):
-        report.documents_created += (
-            ensure_document(invoice_id=invoice_id, reason="sweeper", now=now) is not None
-        )
+        report.documents_created += _make_missing_document(invoice_id, now)
     for note in select_undocumented_notes()[:BATCH]:
         report.credit_notes_created += (
             ensure_credit_note(stripe_credit_note_id=note.stripe_credit_note_id, reason="sweeper", now=now)
@@ -84,6 +84,14 @@ def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTE
     if any(asdict(report).values()):
         log.info("invoices_swept", **asdict(report))
     return report
+
+
+def _make_missing_document(invoice_id: int, now: datetime) -> bool:
+    """The first document of an invoice that has none. An event of it that is taken in at the same moment waits, or is
+    waited for: each would find nothing, and print another state of the invoice as a revision of its own."""
+    with transaction.atomic():
+        StripeInvoice.objects.select_for_update().only("pk").get(pk=invoice_id)
+        return ensure_document(invoice_id=invoice_id, reason="sweeper", now=now) is not None
 
 
 def _queue_missing_mails(now: datetime) -> int:

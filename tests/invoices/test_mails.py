@@ -132,6 +132,20 @@ def test_a_mail_service_cannot_prove_it_so_a_person_decides(mail, settings):
     assert "worker died while sending" in Alert.objects.get(name="mail_failed").detail
 
 
+def test_a_worker_that_was_taken_for_dead_before_it_began_sends_nothing(mail, read_mails, monkeypatch):
+    claim = mails._claim_mail
+
+    def pause_after_claiming(mail_id, token, now):
+        assert claim(mail_id, token, now)
+        return bool(InvoiceMail.objects.filter(pk=mail_id).update(claim_token="who took over"))
+
+    monkeypatch.setattr(mails, "_claim_mail", pause_after_claiming)
+    assert not deliver_mail(mail_id=mail.pk, now=NOW)
+    assert read_mails() == []
+    mail.refresh_from_db()
+    assert (mail.state, mail.claim_token) == (MailState.SENDING, "who took over")
+
+
 def test_a_slow_worker_that_was_taken_for_dead_ends_the_doubt(mail, settings, monkeypatch):
     """It sent the mail in the end, and nobody else can know: its answer is not thrown away."""
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"

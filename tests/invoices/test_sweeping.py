@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.services import sweeping
@@ -38,6 +40,25 @@ def test_a_finalized_invoice_without_a_document_gets_one(kicked):
     document = InvoiceDocument.objects.get()
     assert kicked == [("invoices.render_document", document.pk)]
     assert sweep_invoices(now=NOW).documents_created == 0
+
+
+@pytest.mark.database
+def test_the_sweeper_and_an_event_take_turns_at_an_invoice(kicked, monkeypatch):
+    """Else each finds no document, and prints the invoice as it saw it."""
+    make_invoice()
+    locked: list[bool] = []
+    ensure = sweeping.ensure_document
+
+    def look(**arguments):
+        statement = captured.captured_queries[-1]["sql"]
+        is_mariadb = connection.vendor == "mysql"
+        locked.append(connection.in_atomic_block and ("FOR UPDATE" in statement or not is_mariadb))
+        return ensure(**arguments)
+
+    monkeypatch.setattr(sweeping, "ensure_document", look)
+    with CaptureQueriesContext(connection) as captured:
+        assert sweep_invoices(now=NOW).documents_created == 1
+    assert locked == [True]
 
 
 def test_an_invoice_whose_lines_came_late_is_found_when_they_are_there(kicked):
