@@ -56,7 +56,7 @@ def finalize(ctx: Context, invoice: JsonObject, at: int) -> JsonObject:
     refresh_lines(ctx, invoice)
     customer = ctx.store.get("customer", invoice["customer"])
     if customer is not None:
-        copy_customer_fields(invoice, customer)
+        copy_customer_fields(ctx, invoice, customer)
     _take_balance(ctx, invoice, at)
     invoice["number"] = invoice["number"] or _next_number(ctx, invoice["customer"])
     invoice["status"] = "open"

@@ -28,6 +28,7 @@ def _declare(store: Store) -> None:
     store.index("invoice", "customer")
     store.index("invoice", "_subscription")
     store.index("invoice_payment", "invoice")
+    store.index("tax_id", "customer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def new_invoice(
             **terms.extra,
         }
     )
-    copy_customer_fields(invoice, customer)
+    copy_customer_fields(ctx, invoice, customer)
     return invoice
 
 
@@ -125,12 +126,13 @@ def _blank(invoice_id: str, customer: JsonObject, currency: str, at: int) -> Jso
     }  # fmt: skip
 
 
-def copy_customer_fields(invoice: JsonObject, customer: JsonObject) -> None:
+def copy_customer_fields(ctx: Context, invoice: JsonObject, customer: JsonObject) -> None:
     """Take over what an invoice prints of its customer; done again at finalization, fixed from then on."""
     for name in ("address", "email", "name", "phone", "shipping"):
         invoice[f"customer_{name}"] = snapshot(customer.get(name))
     invoice["customer_tax_exempt"] = customer.get("tax_exempt") or "none"
-    invoice["customer_tax_ids"] = snapshot(customer.get("_tax_ids") or [])
+    tax_ids = ctx.store.find("tax_id", "customer", customer["id"])
+    invoice["customer_tax_ids"] = [{"type": found["type"], "value": found["value"]} for found in tax_ids]
     settings = customer.get("invoice_settings") or {}
     for name in ("custom_fields", "footer"):
         if invoice.get(name) is None:

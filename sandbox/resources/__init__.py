@@ -25,6 +25,7 @@ from sandbox.resources import setup_intents as setup_intents
 from sandbox.resources import sources as sources
 from sandbox.resources import subscription_items as subscription_items
 from sandbox.resources import subscriptions as subscriptions
+from sandbox.resources import tax_ids as tax_ids
 from sandbox.resources import tax_rates as tax_rates
 from sandbox.resources import test_clocks as test_clocks
 from sandbox.resources import webhook_endpoints as webhook_endpoints

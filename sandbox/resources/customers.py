@@ -56,9 +56,6 @@ def create_customer(ctx: Context) -> JsonObject:
         "shipping": None,
         "tax_exempt": "none",
         "test_clock": None,
-        "_tax_ids": [
-            {"type": tax_id["type"], "value": tax_id["value"]} for tax_id in params.get("tax_id_data", [])
-        ],
     }
     if clock_id:
         clock = ctx.require("test_helpers.test_clock", clock_id, "test_clock")
@@ -69,11 +66,15 @@ def create_customer(ctx: Context) -> JsonObject:
             _check_clock(ctx, clock_id)
         params = _attach_given_methods(ctx, customer, params)
         _apply(ctx, customer, params)
+        for check in CREATE_CHECKS:
+            check(ctx)
     except StripeError:
         ctx.store.delete("customer", customer["id"])
         raise
     ctx.store.put("customer", customer)
     ctx.emit("customer.created", customer)
+    for hook in CREATE_HOOKS:
+        hook(ctx, customer)
     return customer
 
 
@@ -125,6 +126,10 @@ def remove_customer(ctx: Context, customer: JsonObject) -> JsonObject:
     return ctx.store.bury("customer", customer["id"])
 
 
+CREATE_CHECKS: list[Callable[[Context], None]] = []
+"""Functions ``(ctx)`` of other resources that refuse what a new customer is to be given."""
+CREATE_HOOKS: list[Callable[[Context, JsonObject], None]] = []
+"""Functions ``(ctx, customer)`` that other resources run once a customer is there (tax ids)."""
 DELETE_HOOKS: list[Callable[[Context, JsonObject], None]] = []
 """Functions ``(ctx, customer)`` that other resources run before a customer is deleted (cancel subscriptions)."""
 CLOCK_HOOKS: list[Callable[[Context, str], None]] = []

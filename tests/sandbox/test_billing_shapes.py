@@ -56,6 +56,7 @@ def _live_through_a_month(sandbox: SandboxProcess) -> World:
     session = v1.checkout.sessions.create({"mode": "setup", "customer": customer.id, "currency": "usd"})
     sandbox.request("POST", f"/_sandbox/checkout/sessions/{session.id}/complete")
     v1.billing_portal.sessions.create({"customer": customer.id})
+    v1.customers.tax_ids.create(customer.id, {"type": "eu_vat", "value": "DE000000000"})
     return world
 
 
@@ -91,6 +92,7 @@ def test_answers_fit_the_sdk(sandbox: SandboxProcess) -> None:
         f"/v1/credit_notes/{note['id']}/lines",
         f"/v1/subscription_items?subscription={subscription['id']}",
         f"{customer}/balance_transactions",
+        f"{customer}/tax_ids",
     ]
     for path in lists:
         answer = sandbox.request("GET", path)
@@ -112,6 +114,7 @@ def test_events_fit_the_sdk(sandbox: SandboxProcess) -> None:
         "invoice.sent",
         "checkout.session.completed",
         "test_helpers.test_clock.ready",
+        "customer.tax_id.created",
     }
     for event in sandbox.request("GET", "/v1/events?limit=100").body["data"]:
         assert shape_problems(event["data"]["object"]) == [], event["type"]

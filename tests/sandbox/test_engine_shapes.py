@@ -25,7 +25,7 @@ KINDS = (
         "billing.meter_event_adjustment",
         "billing.meter_event_summary",
     ),
-    *("coupon", "discount", "tax_rate"),
+    *("coupon", "discount", "tax_id", "tax_rate"),
 )
 
 
