@@ -250,7 +250,7 @@ class Environment(BaseModel):
         "leave one of them on.",
     )
     INVOICE_TEMPLATE_VERSION: str = Field(
-        "2",
+        "3",
         pattern="^[a-z0-9-]{1,16}$",
         description="Folder in `templates/invoices/pdf/` that new documents are made with.",
     )

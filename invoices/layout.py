@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from invoices.carrying import carry_sums
 from invoices.content import InvoiceContent, Party
 from invoices.formatting import Formatter, get_formatter
 from invoices.locales import get_language, get_texts
@@ -65,7 +66,9 @@ def build_page(content: InvoiceContent) -> Page:
         stamp=paper.stamp,
         stamp_class=paper.stamp_class,
         pay_url=paper.pay_url,
-        sections=paper.sections,
+        sections=carry_sums(
+            paper.sections, currency=content.currency, formatter=formatter, texts=paper.texts
+        ),
         sums=paper.sums,
         show_remittance=paper.show_remittance,
         created=content.issued_at.strftime("%Y-%m-%dT%H:%M:%SZ"),

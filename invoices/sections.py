@@ -28,14 +28,21 @@ _TITLES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One printed line. `is_free` says that it is a tier that costs nothing."""
+    """One printed line. `is_free` says that it is a tier that costs nothing.
+
+    `continued`, `brought` and `carried` are printed if a page begins or ends with it: see `invoices.carrying`.
+    """
 
     description: str
     detail: str = ""
     quantity: str = ""
     unit_price: str = ""
     amount: str = ""
+    amount_minor: int = 0
     is_free: bool = False
+    continued: str = ""
+    brought: str = ""
+    carried: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +150,7 @@ class _Builder:
                     quantity=self.formatter.number(quantity),
                     unit_price=self.texts["free"] if is_free else self._unit_price(line, units=UNITS_SHOWN),
                     amount=self._money(line.amount_minor),
+                    amount_minor=line.amount_minor,
                     is_free=is_free,
                 )
             )
@@ -163,6 +171,7 @@ class _Builder:
             quantity=self.formatter.number(line.quantity) if line.quantity is not None else "",
             unit_price=self._unit_price(line),
             amount=self._money(line.amount_minor),
+            amount_minor=line.amount_minor,
         )
 
     def _name_owner(self, line: ContentLine) -> str:

@@ -127,6 +127,7 @@ def _build_row(
         if is_whole and price is not None
         else "",
         amount=formatter.money(line.amount_minor, content.currency),
+        amount_minor=line.amount_minor,
     )
 
 

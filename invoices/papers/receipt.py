@@ -71,6 +71,7 @@ def _build_section(
         quantity=formatter.short_date(payment.paid_at),
         unit_price=method,
         amount=formatter.money(payment.amount_minor, content.currency),
+        amount_minor=payment.amount_minor,
     )
     return Section(title=texts["receipt_section"], note="", rows=[row])
 
