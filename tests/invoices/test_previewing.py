@@ -200,6 +200,7 @@ def test_the_page_shows_both_sides_to_viewers_and_the_button_to_those_who_may():
     ask(document, base="2", other="1")
     row = TemplateComparison.objects.get()
     viewer = make_client("view_templatecomparison", "view_invoicedocument", name="eve")
+    page += "?base=2&other=1"
     waiting = viewer.get(page)
     assert "1 of 1 are still being printed" in waiting.content.decode()
     assert waiting["Refresh"] == "2"
