@@ -173,7 +173,7 @@ install_uv() {
 # require_free_space run|dev: a full disk half way through says so in a hundred ways; this is one.
 require_free_space() {
     local needed_mb=700 free_mb
-    [ "$1" = run ] || needed_mb=1500
+    [ "$1" = run ] || needed_mb=1700
     free_mb=$(df -Pm "$ROOT" | awk 'NR == 2 { print $4 }')
     [ "$free_mb" -ge "$needed_mb" ] ||
         refuse "the packages need $needed_mb MB in $ROOT and $free_mb MB are free; free some space and run it again"

@@ -16,7 +16,6 @@ from functools import cache
 from string import Template
 from typing import Any, Final
 
-import pydyf
 from django.template.loader import get_template
 from weasyprint import CSS
 from weasyprint.text.fonts import FontConfiguration
@@ -32,6 +31,7 @@ from invoices.rendering.assets import BASE_URL, AssetFetcher
 from invoices.rendering.fonts import OWN_FONTS, find_fonts, is_own_text, list_families
 from invoices.rendering.markup import Markup
 from invoices.rendering.qr import QrCode
+from invoices.rendering.tags import complete_tags
 from invoices.rendering.versions import get_current_version, get_template_name, read_styles
 from invoices.usage_chart import draw_usage_chart
 
@@ -95,7 +95,7 @@ def _print(content: InvoiceContent, version: str) -> RenderedPdf:
             if xml is not None:
                 attachment = embedding.make_attachment(xml, issued_at=content.issued_at)
                 document.metadata.attachments.append(attachment)
-            finisher = _scope_headers if xml is None else _finish_facturx
+            finisher = complete_tags if xml is None else _finish_facturx
             document.write_pdf(target, finisher=finisher, pdf_variant=variant)
         except FatalURLFetchingError as error:
             raise RenderFailed(f"the document may not load everything that it asks for: {error}") from error
@@ -130,26 +130,8 @@ def _fill_template(content: InvoiceContent, version: str) -> tuple[str, dict[str
     return html, {QR_URL: QrCode(page.pay_url)} if page.pay_url else {}
 
 
-def _scope_headers(document: Any, pdf: Any) -> None:
-    """Say of each table header cell whether it heads its row or its column, which PDF/UA asks for.
-
-    WeasyPrint writes no scope. A header cell beside data cells heads their row, one among its like heads its column.
-    """
-    elements = {
-        element.reference: element
-        for element in pdf.objects
-        if isinstance(element, pydyf.Dictionary) and element.get("Type") == "/StructElem"
-    }
-    for row in [element for element in elements.values() if element["S"] == "/TR"]:
-        cells = [elements[reference] for reference in row["K"] if reference in elements]
-        headers = [cell for cell in cells if cell["S"] == "/TH"]
-        scope = "/Column" if len(headers) == len(cells) else "/Row"
-        for header in headers:
-            header["A"] = pydyf.Dictionary({"O": "/Table", "Scope": scope})
-
-
 def _finish_facturx(document: Any, pdf: Any) -> None:
-    _scope_headers(document, pdf)
+    complete_tags(document, pdf)
     embedding.finish_pdf(pdf)
 
 

@@ -1,39 +1,102 @@
-"""What a screen reader needs, in every variant: the parts of PDF/UA-1 that can be read from the file's structure."""
+"""Every variant against PDF/UA-1, and against PDF/A-3 where it carries XML: by veraPDF, and read ourselves."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pypdf import PdfReader
 
+from invoices.content import InvoiceContent
+from invoices.einvoice import carries_xml
 from invoices.rendering.pdf import render_pdf
-from tests.invoices.samples import VARIANTS
+from invoices.rendering.versions import list_versions
+from tests.invoices.gallery import rasterise
+from tests.invoices.harms import HARMS, change_nothing, do_harm, walk
+from tests.invoices.samples import BUYER, VARIANTS, build_content, build_line
+from tests.support.verapdf import Standard, Verdict, validate
 
 #: ISO 32000-1, 14.8.4: the standard structure types that WeasyPrint uses for our templates.
 KNOWN_TYPES = frozenset(
     "Document Div P H1 H2 Span Link Figure Table THead TBody TR TH TD Lbl NonStruct Artifact".split()
 )
+#: What a document with XML inside is; PDF/A-3a has every rule of 3b and nine more.
+ARCHIVE: tuple[Standard, ...] = ("3a", "ua1")
 
 
-def walk(element: Any) -> Iterator[Any]:
-    """Every structure element below one, in reading order."""
-    element = element.get_object()
-    if not hasattr(element, "get"):
-        return
-    if "/S" in element:
-        yield element
-    children = element.get("/K", [])
-    for child in children if isinstance(children, list) else [children]:
-        yield from walk(child)
+@pytest.fixture(scope="module")
+def bodies() -> dict[str, bytes]:
+    """Variant -> its PDF."""
+    return {variant: render_pdf(build()).body for variant, build in VARIANTS.items()}
+
+
+def build_named(name: str) -> InvoiceContent:
+    """A short invoice with XML inside that prints a customer's text in every place that it can have."""
+    buyer = BUYER.model_copy(update={"name": name, "address": (name,)})
+    lines = [build_line("managed", 120000, description=name, account_name=name)]
+    return build_content(lines, buyer=buyer, invoice_format="facturx")
+
+
+#: Documents beside the gallery's: languages and scripts, and every kind that can carry XML with it.
+FURTHER: dict[str, Callable[[], InvoiceContent]] = {
+    "french": lambda: VARIANTS["paid"]().model_copy(update={"locale": "fr_FR", "page_size": "A4"}),
+    "spanish": lambda: VARIANTS["child-accounts"]().model_copy(update={"locale": "es_ES"}),
+    "korean": lambda: build_named("서울미디어 주식회사"),
+    "chinese": lambda: build_named("上海广告有限公司"),
+    "unprintable": lambda: build_named("Rocket 🚀 \u202eﷺ \ue000 \u0e1a <b>&amp;"),
+    **{
+        f"{variant}-facturx": lambda variant=variant: VARIANTS[variant]().model_copy(  # type: ignore[misc]
+            update={"invoice_format": "facturx"}
+        )
+        for variant in ("open", "paid", "jpy-japanese", "credit-note", "credit-note-japanese")
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def verdicts(bodies: dict[str, bytes]) -> dict[str, dict[str, Verdict]]:
+    """What veraPDF says of the gallery's documents, of further ones, and of a good one after each harm."""
+    files: dict[str, tuple[bytes, tuple[Standard, ...]]] = {
+        variant: (body, ARCHIVE if carries_xml(VARIANTS[variant]()) else ("ua1",))
+        for variant, body in bodies.items()
+    }
+    for name, build in FURTHER.items():
+        content = build()
+        files[name] = (render_pdf(content).body, ARCHIVE if carries_xml(content) else ("ua1",))
+    for version in list_versions():
+        files[f"version {version}"] = (render_pdf(VARIANTS["open"](), version=version).body, ("ua1",))
+    sound = render_pdf(build_named("Northwind")).body
+    files["rewritten"] = (do_harm(sound, change_nothing), ("3b", *ARCHIVE))
+    for harm, (standard, _) in HARMS.items():
+        files[harm.__name__] = (do_harm(sound, harm), (standard,))
+    return validate(files)
+
+
+def test_verapdf_finds_nothing_in_any_document(verdicts):
+    good = {name: found for name, found in verdicts.items() if name not in {h.__name__ for h in HARMS}}
+    assert len(good) == len(VARIANTS) + len(FURTHER) + len(list_versions()) + 1
+    for name, found in good.items():
+        for standard, verdict in found.items():
+            assert verdict.compliant, f"{name}: {verdict}"
+            # It was read as what it says it is, and looked at.
+            assert verdict.declared == ({"ua1"} if "3a" not in found else {"3a", "ua1"}), (name, standard)
+            assert verdict.checks > 1000, name
+
+
+@pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
+def test_verapdf_refuses_a_harmed_document_and_names_the_clause(verdicts, harm):
+    standard, clause = HARMS[harm]
+    verdict = verdicts[harm.__name__][standard]
+    assert not verdict.compliant
+    assert clause in {failure.clause for failure in verdict.failures}, str(verdict)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_is_tagged_as_pdf_ua_asks(variant):
+def test_every_variant_is_tagged_as_pdf_ua_asks(bodies, variant):
     content = VARIANTS[variant]()
-    reader: Any = PdfReader(io.BytesIO(render_pdf(content).body))
+    reader: Any = PdfReader(io.BytesIO(bodies[variant]))
     root = reader.root_object
     elements = list(walk(root["/StructTreeRoot"]))
     kinds = [str(element["/S"])[1:] for element in elements]
@@ -76,3 +139,21 @@ def get_span(cell: Any) -> int:
     attributes = cell.get("/A", {})
     listed = attributes if isinstance(attributes, list) else [attributes]
     return max(int(item.get_object().get("/ColSpan", 1)) for item in listed)
+
+
+def test_a_picture_is_where_its_tag_says(bodies):
+    """What enlarges a page for a reader goes to the place that the tag tells: there a QR code is dark in good part."""
+    reader: Any = PdfReader(io.BytesIO(bodies["open"]))
+    page = reader.pages[0]
+    (place,) = [
+        element["/A"]["/BBox"]
+        for element in walk(reader.root_object["/StructTreeRoot"])
+        if element["/S"] == "/Figure" and element["/Alt"] == "Scan to pay"
+    ]
+    left, bottom, right, top = (float(corner) for corner in place)
+    height = float(page.mediabox.height)
+    picture = rasterise(bodies["open"]).crop(
+        (round(left), round(height - top), round(right), round(height - bottom))
+    )
+    shades = picture.convert("L").histogram()
+    assert 0.3 < sum(shades[:128]) / sum(shades) < 0.6

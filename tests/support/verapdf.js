@@ -63,12 +63,16 @@ function list(collection) {
     return collection.toArray().map(function (item) { return item; });
 }
 
-function validate(path, standard) {
+function readDeclared(path) {
+    var parser = Foundries.defaultInstance().createParser(new java.io.File(path));
+    var flavours = list(parser.getFlavours());
+    parser.close();
+    return flavours.map(function (flavour) { return String(flavour.getId()); });
+}
+
+function validate(path, declared, standard) {
     var profile = profiles[standard] || (profiles[standard] = readProfile(standard));
     var file = new java.io.File(path);
-    var undirected = Foundries.defaultInstance().createParser(file);
-    var declared = list(undirected.getFlavours()).map(function (flavour) { return String(flavour.getId()); });
-    undirected.close();
     var parser = Foundries.defaultInstance().createParser(file, profile.getPDFAFlavour());
     var validator = Foundries.defaultInstance().createValidator(profile, MOST_FAILURES, false, true, false);
     var result = validator.validate(parser);
@@ -94,6 +98,8 @@ function validate(path, standard) {
 
 org.verapdf.gf.foundry.VeraGreenfieldFoundryProvider.initialise();
 for (var index = 0; index < arguments.length; index += 2) {
-    var path = arguments[index + 1];
-    arguments[index].split(",").forEach(function (standard) { print(JSON.stringify(validate(path, standard))); });
+    var path = arguments[index + 1], declared = readDeclared(path);
+    arguments[index].split(",").forEach(function (standard) {
+        print(JSON.stringify(validate(path, declared, standard)));
+    });
 }
