@@ -74,6 +74,7 @@ def verdicts(bodies: dict[str, bytes]) -> dict[str, dict[str, Verdict]]:
     return validate(files)
 
 
+@pytest.mark.slow
 def test_verapdf_finds_nothing_in_any_document(verdicts):
     good = {name: found for name, found in verdicts.items() if name not in {h.__name__ for h in HARMS}}
     assert len(good) == len(VARIANTS) + len(FURTHER) + len(list_versions()) + 1
@@ -85,6 +86,7 @@ def test_verapdf_finds_nothing_in_any_document(verdicts):
             assert verdict.checks > 1000, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
 def test_verapdf_refuses_a_harmed_document_and_names_the_clause(verdicts, harm):
     standard, clause = HARMS[harm]
