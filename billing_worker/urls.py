@@ -8,6 +8,9 @@ from drf_spectacular.views import SpectacularAPIView
 
 from billing_worker.health import get_health, get_metrics
 
+# What the console shows is registered here and not at the start of every process (console.py).
+admin.autodiscover()
+
 urlpatterns = [
     path("", include("billing_worker.webhooks.urls")),
     path("", include("metering.urls")),

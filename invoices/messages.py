@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
-from django.template.loader import get_template
 
 from invoices.brand import get_brand
 from invoices.content import InvoiceContent
@@ -20,6 +19,7 @@ from invoices.locales import get_language, get_texts
 from invoices.models import InvoiceMail
 from invoices.papers import credit_note, receipt
 from invoices.papers.base import MailWords
+from invoices.templating import fill_template
 
 _NOT_IN_FILE_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
 MAX_SUBJECT: Final = 200
@@ -117,7 +117,7 @@ def build_message(mail: InvoiceMail, content: InvoiceContent, pdf: bytes) -> Ema
     context: dict[str, Any] = {"mail": texts, "accent": brand.accent, "accent_soft": brand.accent_soft}
     message = EmailMultiAlternatives(
         subject=mail.subject,
-        body=get_template("invoices/mail/invoice.txt").render(context),
+        body=fill_template("invoices/mail/invoice.txt", context),
         from_email=formataddr((texts.brand, settings.ENV.BILLING_FROM_ADDRESS)),
         to=mail.to,
         cc=mail.cc,
@@ -125,7 +125,7 @@ def build_message(mail: InvoiceMail, content: InvoiceContent, pdf: bytes) -> Ema
         reply_to=[brand.email],
         headers={"Message-ID": f"<{mail.message_id}>", "Auto-Submitted": "auto-generated"},
     )
-    message.attach_alternative(get_template("invoices/mail/invoice.html").render(context), "text/html")
+    message.attach_alternative(fill_template("invoices/mail/invoice.html", context), "text/html")
     message.attach(make_file_name(content.number), pdf, "application/pdf")
     for name, value in (
         ("metadata", {"document": str(mail.document.uuid), "mail": str(mail.pk)}),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError, ClientError
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage, storages
 
@@ -37,6 +36,13 @@ def get_storage() -> Storage:
     return storages["invoices"]
 
 
+def _find_errors() -> tuple[type[Exception], ...]:
+    """What a storage raises that cannot be used. Asked when something is raised, because R2's are 6 MB of a process."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return BotoCoreError, ClientError, OSError
+
+
 @contextmanager
 def translate_errors(name: str) -> Iterator[None]:
     """What storage raises about a file, in our words."""
@@ -44,7 +50,7 @@ def translate_errors(name: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise StorageMismatch(f"{name} is not in storage any more: render it again") from None
-    except (BotoCoreError, ClientError, OSError) as error:
+    except _find_errors() as error:
         raise StorageUnavailable(f"storage cannot be used for {name}: {error}") from error
 
 

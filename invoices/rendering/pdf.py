@@ -16,7 +16,6 @@ from functools import cache
 from string import Template
 from typing import Any, Final
 
-from django.template.loader import get_template
 from weasyprint import CSS
 from weasyprint.text.fonts import FontConfiguration
 from weasyprint.urls import FatalURLFetchingError
@@ -33,6 +32,7 @@ from invoices.rendering.markup import Markup
 from invoices.rendering.qr import QrCode
 from invoices.rendering.tags import complete_tags
 from invoices.rendering.versions import get_current_version, get_template_name, read_styles
+from invoices.templating import fill_template
 from invoices.usage_chart import draw_usage_chart
 
 #: Tagged for screen readers. It costs 5 KB and no time that can be measured.
@@ -118,14 +118,15 @@ def _fill_template(content: InvoiceContent, version: str) -> tuple[str, dict[str
     chart = page.chart and draw_usage_chart(
         page.chart, accent=brand.accent, ink="#4b5563", families=list_families()
     )
-    html = get_template(get_template_name(version)).render(
+    html = fill_template(
+        get_template_name(version),
         {
             "page": page,
             "logo_url": f"{BASE_URL}assets/{brand.logo}",
             "qr_url": QR_URL if page.pay_url else "",
             "chart_url": chart or "",
             "remittance": brand.remittance,
-        }
+        },
     )
     return html, {QR_URL: QrCode(page.pay_url)} if page.pay_url else {}
 

@@ -14,8 +14,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from billing_worker.api import build_error, loads_strict
+from billing_worker.api import build_error
 from billing_worker.core.errors import InvalidInput
+from billing_worker.core.strict_json import loads_strict
 from metering.api.views import MAX_BODY, BodyTooLarge
 from metering.parsing import MAX_ACCOUNT_ID
 from metering.samples.config import get_secrets

@@ -7,8 +7,8 @@ from collections import defaultdict
 from decimal import Decimal
 from typing import Any, Final
 
-from billing_worker.api import loads_strict
 from billing_worker.core.errors import InvalidInput
+from billing_worker.core.strict_json import loads_strict
 from metering.parity.comparison import Quantities
 from metering.parity.windows import Window, format_instant
 

@@ -14,7 +14,6 @@ from django.utils import timezone
 from billing_worker.core.errors import InvalidInput, Unavailable
 from metering.parity.comparison import Tolerances
 from metering.parity.sources import DailyParitySource, HttpParitySource, ParitySource
-from metering.pulling.redshift import RedshiftSource
 
 HTTP: Final = "http"
 REDSHIFT: Final = "redshift"
@@ -81,5 +80,8 @@ def open_source(name: str) -> Iterator[ParitySource]:
         raise InvalidInput(
             "there is no warehouse: set REDSHIFT_DATABASE_URL, or compare with a file (--file PATH)"
         )
+    # PostgreSQL's driver is 9 MB of a process: only of one that has compared with the warehouse.
+    from metering.pulling.redshift import RedshiftSource
+
     with RedshiftSource(settings.ENV.REDSHIFT_DATABASE_URL) as source:
         yield DailyParitySource(source)

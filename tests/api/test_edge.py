@@ -11,8 +11,9 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from rest_framework import exceptions
 
-from billing_worker.api import PayloadTooLarge, StrictJSONParser, handle_exception, loads_strict
+from billing_worker.api import PayloadTooLarge, StrictJSONParser, handle_exception
 from billing_worker.core.errors import Conflict, InvalidInput
+from billing_worker.core.strict_json import loads_strict
 
 
 def test_fractions_are_exact() -> None:

@@ -103,34 +103,6 @@ def bench_processes(processes: int, seconds: float = 15) -> float:
     return sum(counts) / seconds * 60
 
 
-def bench_memory(renders: int) -> list[dict[str, float]]:
-    """Memory of a process that was forked off the application, like a Celery worker, after a tenth and at the end."""
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        return pool.apply(_watch_memory, (renders,))
-
-
-def _watch_memory(renders: int) -> list[dict[str, float]]:
-    from invoices.rendering.pdf import render_pdf
-
-    seen = []
-    for number in range(1, renders + 1):
-        render_pdf(build_twelve(number))
-        if number in (renders // 10, renders):
-            seen.append(read_memory())
-    return seen
-
-
-def read_memory() -> dict[str, float]:
-    """Megabytes of this process: resident, its share of what it shares with its parent, and what is its alone."""
-    lines = [line.split() for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]]
-    sizes = {name: int(size) * 1.024 / 1000 for name, size, *_ in lines}
-    return {
-        "resident": sizes["Rss:"],
-        "share": sizes["Pss:"],
-        "private": sizes["Private_Clean:"] + sizes["Private_Dirty:"],
-    }
-
-
 def write_page(content: InvoiceContent, folder: Path) -> Path:
     """The same HTML with its styles, fonts and pictures beside it, as Chromium can load it."""
     import segno
@@ -220,9 +192,10 @@ def main() -> None:
     options = parser.parse_args()
     _set_up()
     from invoices.rendering.pdf import render_pdf
+    from tests.bench.memory_probe import watch_worker
     from tests.invoices.samples import VARIANTS, build_content, build_long
 
-    memory = bench_memory(options.memory_renders)
+    memory = watch_worker(options.memory_renders)
     say("first document of a process (clock)", f"{time_wall(lambda: render_pdf(build_content())):.0f} ms")
     short, plain = bench_one_page(options.renders)
     say(
@@ -253,17 +226,17 @@ def main() -> None:
     say("one worker process", f"{rates[1]:.0f} a minute")
     say("two worker processes (clock)", f"{rates[2]:.0f} a minute", "1,000 a minute", rates[2] >= 1000)
     say("  two cores to itself (from CPU time)", f"{2 * 60_000 / median(short):.0f} a minute")
-    early, late = memory
+    early, late = (at["pool"] for at in memory)
     grown = late["private"] - early["private"]
-    flat = late["share"] < 110 and grown < 10
+    flat = "flat, under 110 MB"
     say(
         f"memory of a worker after {options.memory_renders:,} documents",
         f"{late['share']:.0f} MB ({late['private']:.0f} its own)",
-        "flat, under 110 MB",
-        flat,
+        *(flat, late["share"] < 110 and grown < 10),
     )
+    say("  resident, as ps shows it", f"{late['resident']:.0f} MB", flat, late["resident"] < 110)
     say(f"  grown since the first {options.memory_renders // 10:,}", f"{grown:.1f} MB")
-    say("  resident, the application's pages counted too", f"{late['resident']:.0f} MB")
+    say("  the worker's main process, resident", f"{memory[1]['main']['resident']:.0f} MB")
     if not options.no_chromium:
         clock = bench_chromium(options.renders)
         share = clock["ours"] / clock["fresh"]

@@ -26,6 +26,7 @@ pytestmark = [
     pytest.mark.django_db(databases=["default", "legacy"]),
     pytest.mark.usefixtures("legacy_tables"),
 ]
+admin.autodiscover()
 MODELS = list(admin.site._registry)
 #: What only superusers see: people, and other packages' own pages.
 FOREIGN = {"auth", "djstripe", "import_export"}
