@@ -11,12 +11,16 @@ from pathlib import Path
 
 from celery import Celery
 from celery.schedules import crontab
+from celery.signals import worker_process_init
 
 from billing_worker.env import BASE_DIR, exit_if_unusable
 from billing_worker.process_metrics import start_counting
+from billing_worker.temporary_files import start_worker_folder, take_pool_folder
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_worker.settings")
-start_counting(Path(os.environ.get("VAR_DIR") or BASE_DIR / "var"))
+VAR_DIR = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var")
+start_counting(VAR_DIR)
+start_worker_folder(VAR_DIR)
 # A worker throws away what Django's checks find, and looking imports the console. `manage.py check` says it, and is
 # part of every upgrade (docs/deploy.md).
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
@@ -28,6 +32,12 @@ app = Celery("billing_worker")
 def stop_if_unusable(**_: object) -> None:
     """Worker and beat read the settings here first: a bad environment is a list on stderr, not a stack trace."""
     exit_if_unusable()
+
+
+@worker_process_init.connect(weak=False)
+def separate_from_main(**_: object) -> None:
+    """A process of the pool begins: what it writes goes with it, and not with the process that it was forked from."""
+    take_pool_folder(VAR_DIR)
 
 
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -6,17 +6,23 @@ import contextlib
 import pkgutil
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import djstripe.migrations
 import pytest
+import weasyprint.text.fonts
 from django.db import connection
 from pytest_django.plugin import DjangoDbBlocker
 
 from tests.settings import TEST_VAR_DIR
 
 pytest_plugins = ("tests.support.fixtures",)
+
+# Fonts are copied into a folder that WeasyPrint removes in the end; xdist's workers leave before that.
+weasyprint.text.fonts.mkdtemp = partial(tempfile.mkdtemp, dir=TEST_VAR_DIR)
 
 #: The tables as the tests' own database has them before the first test (SQLite only).
 LAID_DATABASE = Path(TEST_VAR_DIR) / "laid.sqlite3"

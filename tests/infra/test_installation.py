@@ -39,7 +39,9 @@ def test_worker_takes_tasks_and_ends(
 
     assert ("redis://" in worker.tail(lines=200)) == (broker == "redis")
     wait_until(lambda: list(installation.var.glob("schedule*")), what="the schedule")
+    assert len(list(installation.var.glob("tmp/worker-*"))) == 1
     assert worker.stop() == 0, "it had to be killed"
+    assert list(installation.var.glob("tmp/worker-*")) == []
 
 
 def test_a_wrong_setting_stops_every_process_with_its_fix(make_installation: MakeInstallation) -> None:

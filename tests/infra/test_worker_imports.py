@@ -1,4 +1,4 @@
-"""What a worker has loaded once it has printed and written: each of these packages would be megabytes of every worker."""
+"""What a worker has loaded once it has printed a document: each of these packages is megabytes of every worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 
 from tests.support.processes import PYTHON, ROOT
 
-#: The console, the addresses, REST's views and their schema, spreadsheets, R2's and PostgreSQL's clients: for who needs them.
+#: The console, the addresses, REST's views and their schema, spreadsheets, R2's and PostgreSQL's clients.
 NOT_LOADED = {
     *("billing_worker.urls", "invoices.admin", "metering.admin", "unfold.admin", "import_export.admin"),
     *("rest_framework.serializers", "drf_spectacular.generators", "django.test"),

@@ -39,6 +39,7 @@ def start(url: str, files: Path, *arguments: str) -> subprocess.Popen[bytes]:
             **os.environ,
             "TEST_DATABASE_URL": url,
             "FILES_DIR": str(files),
+            "TMPDIR": str(files),
             "DJANGO_SETTINGS_MODULE": "tests.settings",
         },
     )
