@@ -5,6 +5,7 @@ The same content gives the same bytes: dates come from the content, fonts from t
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import io
@@ -152,6 +153,8 @@ class _Fonts:
 def _load_fonts(with_system: bool) -> _Fonts:
     """The project's own fonts, or those and the system's: the big ones are loaded by documents that need them."""
     config = FontConfiguration()
+    # It removes its temporary folder itself, but at the end of a process too late: by then it can't import what it needs.
+    atexit.register(config.__del__)
     families: list[str] = []
     rules: list[str] = []
     for font in find_fonts() if with_system else OWN_FONTS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from pathlib import Path
 
 from tests.support.processes import PYTHON, ROOT
 
@@ -33,11 +34,16 @@ print(json.dumps([len(app.tasks), sorted(sys.modules)]))
 """
 
 
-def test_a_worker_loads_nothing_that_it_does_not_need() -> None:
+def test_a_worker_loads_nothing_that_it_does_not_need_and_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [PYTHON, "-c", WORK],
         cwd=ROOT,
-        env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONWARNINGS": "ignore"},
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "PYTHONWARNINGS": "ignore",
+            "TMPDIR": str(tmp_path),
+        },
         capture_output=True,
         text=True,
         check=True,
@@ -46,3 +52,4 @@ def test_a_worker_loads_nothing_that_it_does_not_need() -> None:
     assert tasks > 20
     assert {"weasyprint", "stripe", "djstripe.models"} <= set(loaded)
     assert NOT_LOADED & set(loaded) == set()
+    assert list(tmp_path.iterdir()) == []
