@@ -153,7 +153,7 @@ class _Fonts:
 def _load_fonts(with_system: bool) -> _Fonts:
     """The project's own fonts, or those and the system's: the big ones are loaded by documents that need them."""
     config = FontConfiguration()
-    # It removes its temporary folder itself, but at the end of a process too late: by then it can't import what it needs.
+    # Left to itself it removes its temporary folder too late at the end of a process: nothing can be imported by then.
     atexit.register(config.__del__)
     families: list[str] = []
     rules: list[str] = []
