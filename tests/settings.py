@@ -7,15 +7,12 @@ it, SQLite.
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
-import tempfile
 
 from billing_worker.env import Environment
+from tests.support.temporary import take_temporary_folder
 
-TEST_VAR_DIR = tempfile.mkdtemp(prefix="billing-worker-tests-")
-atexit.register(shutil.rmtree, TEST_VAR_DIR, ignore_errors=True)
+TEST_VAR_DIR = take_temporary_folder()
 #: WhiteNoise warns when its folder is missing, and warnings are errors here.
 os.mkdir(f"{TEST_VAR_DIR}/static")
 
