@@ -67,6 +67,15 @@ def _sum_amounts(entries: Iterable[Payload] | None) -> int:
     return sum(entry["amount"] for entry in entries or ())
 
 
+def _sum_inclusive(taxes: Iterable[Payload] | None) -> int:
+    return _sum_amounts(tax for tax in taxes or () if _is_inclusive(tax))
+
+
+def _is_inclusive(tax: Payload) -> bool:
+    """Whether a tax is inside the amounts that it is on. https://docs.stripe.com/api/invoice-line-item/object"""
+    return tax.get("tax_behavior") == "inclusive"
+
+
 def parse_address(payload: Payload | None) -> Address | None:
     if not payload:
         return None
@@ -191,6 +200,7 @@ def _parse_line_tax(payload: Payload, percentages: Mapping[str, Decimal]) -> Lin
         taxable_minor=payload.get("taxable_amount"),
         percentage=percentages.get(rate or ""),
         reason=_text(payload, "taxability_reason"),
+        is_inclusive=_is_inclusive(payload),
     )
 
 
@@ -247,6 +257,8 @@ def parse_invoice(payload: Payload, *, lines: Iterable[Payload] | None = None) -
         subtotal_minor=payload["subtotal"],
         total_minor=payload["total"],
         total_tax_minor=_sum_amounts(payload.get("total_taxes")),
+        inclusive_tax_minor=_sum_inclusive(payload.get("total_taxes")),
+        total_excluding_tax_minor=payload.get("total_excluding_tax"),
         total_discount_minor=_sum_amounts(payload.get("total_discount_amounts")),
         amount_due_minor=payload["amount_due"],
         amount_paid_minor=payload["amount_paid"],
@@ -324,6 +336,8 @@ def parse_credit_note(payload: Payload, *, lines: Iterable[Payload] | None = Non
         subtotal_minor=payload["subtotal"],
         total_minor=payload["total"],
         total_tax_minor=_sum_amounts(payload.get("total_taxes")),
+        inclusive_tax_minor=_sum_inclusive(payload.get("total_taxes")),
+        total_excluding_tax_minor=payload.get("total_excluding_tax"),
         total_discount_minor=payload.get("discount_amount") or 0,
         pre_payment_minor=payload.get("pre_payment_amount") or 0,
         post_payment_minor=payload.get("post_payment_amount") or 0,

@@ -6,7 +6,7 @@ Related objects are ids. Fields that Stripe leaves out or sends as null are `Non
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -150,17 +150,29 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineTax:
-    """One tax on one line. `percentage` is known where Stripe embeds the rate; `reason` is its taxability reason."""
+    """One tax on one line. `percentage` is known where Stripe embeds the rate; `reason` is its taxability reason.
+
+    `is_inclusive`: it is a part of the line's amount (`tax_behavior: inclusive`) and not added to it.
+    """
 
     amount_minor: int
     taxable_minor: int | None
     percentage: Decimal | None
     reason: str
+    is_inclusive: bool = False
+
+
+def sum_inclusive(taxes: Iterable[LineTax]) -> int:
+    """The part of these taxes that is inside the amounts that they are on, in minor units."""
+    return sum(tax.amount_minor for tax in taxes if tax.is_inclusive)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceLine:
-    """One line of an invoice. `[period_start, period_end)` is what it bills for, whatever the invoice's own period."""
+    """One line of an invoice. `[period_start, period_end)` is what it bills for, whatever the invoice's own period.
+
+    `amount_minor` is before discounts and before taxes on top; taxes in the price are inside it. `tax_minor` is both.
+    """
 
     id: str
     amount_minor: int
@@ -181,12 +193,18 @@ class InvoiceLine:
     taxes: tuple[LineTax, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def inclusive_tax_minor(self) -> int:
+        """The part of `tax_minor` that is inside `amount_minor`."""
+        return sum_inclusive(self.taxes)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoice:
     """`status` is `draft`, `open`, `paid`, `void` or `uncollectible`. `has_more_lines`: `lines` is a first page.
 
-    `customer_tax_exempt` is `none`, `exempt` or `reverse`.
+    `customer_tax_exempt` is `none`, `exempt` or `reverse`. `total_tax_minor` is every tax, `inclusive_tax_minor` the
+    part of it that is inside the prices; `total_excluding_tax_minor` is Stripe's own total without any of it.
     """
 
     id: str
@@ -202,6 +220,8 @@ class Invoice:
     subtotal_minor: int
     total_minor: int
     total_tax_minor: int
+    inclusive_tax_minor: int
+    total_excluding_tax_minor: int | None
     total_discount_minor: int
     amount_due_minor: int
     amount_paid_minor: int
@@ -249,7 +269,7 @@ class InvoiceItem:
 class CreditNoteLine:
     """One line of a credit note. `invoice_line` is the line that it takes back; None for an amount of its own.
 
-    `amount_minor` is before discounts and taxes on top, as on the invoice.
+    `amount_minor` is before discounts and taxes on top, as on the invoice; taxes in the price are inside it.
     """
 
     id: str
@@ -262,6 +282,11 @@ class CreditNoteLine:
     tax_minor: int
     taxes: tuple[LineTax, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def inclusive_tax_minor(self) -> int:
+        """The part of `tax_minor` that is inside `amount_minor`."""
+        return sum_inclusive(self.taxes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +316,8 @@ class CreditNote:
     subtotal_minor: int
     total_minor: int
     total_tax_minor: int
+    inclusive_tax_minor: int
+    total_excluding_tax_minor: int | None
     total_discount_minor: int
     pre_payment_minor: int
     post_payment_minor: int

@@ -143,5 +143,6 @@ def _describe_line(line: CreditNoteLine, *, position: int, currency: str) -> dic
         "description": line.description,
         "discount_minor": line.discount_minor,
         "tax_minor": line.tax_minor,
+        "inclusive_tax_minor": line.inclusive_tax_minor,
         "metadata": dict(line.metadata),
     }

@@ -97,19 +97,21 @@ def _describe_line(line: InvoiceLine, *, position: int, kind: str, account_id: i
         "is_proration": line.is_proration,
         "discount_minor": line.discount_minor,
         "tax_minor": line.tax_minor,
+        "inclusive_tax_minor": line.inclusive_tax_minor,
         "taxes": describe_taxes(line.taxes),
         "metadata": dict(line.metadata),
     }
 
 
 def describe_taxes(taxes: Iterable[LineTax]) -> list[dict[str, Any]]:
-    """A line's taxes as its row keeps them."""
+    """A line's taxes as its row keeps them. `inclusive` stands where it is so: rows from before it keep as they are."""
     return [
         {
             "amount_minor": tax.amount_minor,
             "taxable_minor": tax.taxable_minor,
             "percentage": None if tax.percentage is None else str(tax.percentage),
             "reason": tax.reason,
+            **({"inclusive": True} if tax.is_inclusive else {}),
         }
         for tax in taxes
     ]

@@ -33,6 +33,12 @@ class StripeInvoice(models.Model):
     subtotal_minor = models.BigIntegerField()
     total_minor = models.BigIntegerField()
     total_tax_minor = models.BigIntegerField(default=0)
+    inclusive_tax_minor = models.BigIntegerField(
+        default=0, db_default=0, help_text="The part of all taxes that is inside the prices of the lines."
+    )
+    total_excluding_tax_minor = models.BigIntegerField(
+        null=True, blank=True, help_text="Stripe's total without any tax; empty: not told."
+    )
     total_discount_minor = models.BigIntegerField(default=0)
     amount_due_minor = models.BigIntegerField()
     amount_paid_minor = models.BigIntegerField()
@@ -111,11 +117,14 @@ class StripeInvoiceLine(models.Model):
     is_proration = models.BooleanField(default=False)
     discount_minor = models.BigIntegerField(default=0)
     tax_minor = models.BigIntegerField(default=0)
+    inclusive_tax_minor = models.BigIntegerField(
+        default=0, db_default=0, help_text="The part of the tax that is inside the amount."
+    )
     taxes = models.JSONField(
         default=list,
         db_default=[],
         blank=True,
-        help_text="`[{amount_minor, taxable_minor, percentage, reason}]`; null = not told.",
+        help_text="`[{amount_minor, taxable_minor, percentage, reason, inclusive}]`; null = not told.",
     )
     metadata = models.JSONField(default=dict, blank=True)
 
@@ -182,6 +191,12 @@ class StripeCreditNote(models.Model):
     subtotal_minor = models.BigIntegerField()
     total_minor = models.BigIntegerField()
     total_tax_minor = models.BigIntegerField(default=0, db_default=0)
+    inclusive_tax_minor = models.BigIntegerField(
+        default=0, db_default=0, help_text="The part of all taxes that is inside the prices of the lines."
+    )
+    total_excluding_tax_minor = models.BigIntegerField(
+        null=True, blank=True, help_text="Stripe's total without any tax; empty: not told."
+    )
     total_discount_minor = models.BigIntegerField(default=0, db_default=0)
     pre_payment_minor = models.BigIntegerField(
         default=0, db_default=0, help_text="Reduced what was still due of the invoice."
@@ -241,10 +256,13 @@ class StripeCreditNoteLine(models.Model):
     period_end = models.DateTimeField(null=True, blank=True)
     discount_minor = models.BigIntegerField(default=0)
     tax_minor = models.BigIntegerField(default=0)
+    inclusive_tax_minor = models.BigIntegerField(
+        default=0, db_default=0, help_text="The part of the tax that is inside the amount."
+    )
     taxes = models.JSONField(
         default=list,
         blank=True,
-        help_text="`[{amount_minor, taxable_minor, percentage, reason}]`; null = not told.",
+        help_text="`[{amount_minor, taxable_minor, percentage, reason, inclusive}]`; null = not told.",
     )
     metadata = models.JSONField(default=dict, blank=True)
 

@@ -34,7 +34,8 @@ class Projection:
 
 def _describe_invoice(invoice: Invoice) -> dict[str, Any]:
     copied = (
-        "customer status currency subtotal_minor total_minor total_tax_minor total_discount_minor amount_due_minor "
+        "customer status currency subtotal_minor total_minor total_tax_minor inclusive_tax_minor "
+        "total_excluding_tax_minor total_discount_minor amount_due_minor "
         "amount_paid_minor amount_remaining_minor starting_balance_minor ending_balance_minor billing_reason "
         "collection_method auto_advance attempt_count period_start period_end created_at finalized_at due_at paid_at "
         "voided_at next_payment_attempt_at hosted_invoice_url"
@@ -80,7 +81,8 @@ def _describe_subscription(subscription: Subscription) -> dict[str, Any]:
 
 def _describe_credit_note(note: CreditNote) -> dict[str, Any]:
     copied = (
-        "customer number status currency amount_minor subtotal_minor total_minor total_tax_minor total_discount_minor "
+        "customer number status currency amount_minor subtotal_minor total_minor total_tax_minor inclusive_tax_minor "
+        "total_excluding_tax_minor total_discount_minor "
         "pre_payment_minor post_payment_minor refunded_minor out_of_band_minor reason memo created_at effective_at "
         "voided_at"
     ).split()
