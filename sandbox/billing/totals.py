@@ -67,14 +67,20 @@ def _shares(rests: list[int], discount: Discount) -> list[int]:
 
 
 def apply_taxes(lines: Sequence[JsonObject], rates_of: Sequence[Sequence[TaxRate]]) -> list[JsonObject]:
-    """Set each line's `taxes` from its rates and return the invoice's `total_taxes`; rounded per line and rate."""
+    """Set each line's `taxes` from its rates and return the invoice's `total_taxes`; rounded per line and rate.
+
+    What is taxed of a line is what discounts leave, less the taxes inside of it: amount and `taxable_amount` of its
+    inclusive taxes are always what the customer pays.
+    """
     totals: dict[str, JsonObject] = {}
     for line, rates in zip(lines, rates_of, strict=True):
         base = line["amount"] - sum(entry["amount"] for entry in line["discount_amounts"])
         inclusive_percent = sum((rate.percentage for rate in rates if rate.inclusive), Decimal(0))
         taxable = base * HUNDRED / (HUNDRED + inclusive_percent)
+        amounts = [round_half_up(taxable * rate.percentage / HUNDRED) for rate in rates]
+        within = sum(amount for amount, rate in zip(amounts, rates, strict=True) if rate.inclusive)
         line["taxes"] = [
-            _tax(rate, round_half_up(taxable * rate.percentage / HUNDRED), taxable) for rate in rates
+            _tax(rate, amount, base - within) for amount, rate in zip(amounts, rates, strict=True)
         ]
         for tax in line["taxes"]:
             tax_rate = tax["tax_rate_details"]["tax_rate"]
@@ -84,13 +90,13 @@ def apply_taxes(lines: Sequence[JsonObject], rates_of: Sequence[Sequence[TaxRate
     return list(totals.values())
 
 
-def _tax(rate: TaxRate, amount: int, taxable: Decimal) -> JsonObject:
+def _tax(rate: TaxRate, amount: int, taxable: int) -> JsonObject:
     return {
         "amount": amount,
         "tax_behavior": "inclusive" if rate.inclusive else "exclusive",
         "tax_rate_details": {"tax_rate": rate.id},
         "taxability_reason": "not_available",
-        "taxable_amount": round_half_up(taxable),
+        "taxable_amount": taxable,
         "type": "tax_rate_details",
     }
 

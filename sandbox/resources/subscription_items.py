@@ -11,7 +11,7 @@ from sandbox.engine.context import Context
 from sandbox.engine.errors import JsonObject, StripeError, invalid
 from sandbox.engine.routing import operation
 from sandbox.engine.shapes import list_page
-from sandbox.resources.subscription_params import check_items_together, new_item
+from sandbox.resources.subscription_params import check_items_together, check_tax_behavior, new_item
 from sandbox.resources.subscriptions import update_item_fields
 
 KIND = "subscription_item"
@@ -71,6 +71,7 @@ def _replace(
     ctx: Context, subscription: JsonObject, items: list[JsonObject], now: int, item_id: str | None
 ) -> JsonObject:
     check_items_together(items)
+    check_tax_behavior(items, subscription["default_tax_rates"])
     params: dict[str, Any] = ctx.params
     before = snapshot(subscription)
     change = Change(

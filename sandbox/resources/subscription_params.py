@@ -80,6 +80,25 @@ def tax_rates(ctx: Context, given: Any, param: str) -> list[JsonObject]:
     return [ctx.require("tax_rate", id, param) for id in given or []]
 
 
+def check_tax_behavior(items: list[JsonObject], default_tax_rates: list[JsonObject] | None) -> None:
+    """Refuse a tax rate that is inside an exclusive price, or on top of an inclusive one.
+
+    Raises:
+        StripeError: 400, as Stripe words it. A price that does not say its behavior takes any rate.
+    """
+    for item in items:
+        rates = item.get("tax_rates") or default_tax_rates or []
+        told = {"inclusive" if rate["inclusive"] else "exclusive" for rate in rates}
+        if item["price"].get("tax_behavior") in ("inclusive", "exclusive") and told - {
+            item["price"]["tax_behavior"]
+        }:
+            message = (
+                "One or more prices has a `tax_behavior` that conflicts with the tax rates that apply to the "
+                "corresponding line item."
+            )
+            raise StripeError(400, message)
+
+
 def check_items_together(items: list[JsonObject]) -> None:
     """Refuse items that no single subscription can have.
 

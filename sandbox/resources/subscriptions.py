@@ -33,6 +33,7 @@ from sandbox.resources.subscription_fields import (
 from sandbox.resources.subscription_params import (
     check_items_together,
     check_quantity,
+    check_tax_behavior,
     chosen_price,
     new_item,
     tax_rates,
@@ -71,6 +72,7 @@ def create_subscription(ctx: Context) -> JsonObject:
     if start.trial_end is not None:
         subscription.update(status="trialing", trial_start=now, trial_end=start.trial_end)
     apply_plain(ctx, subscription, params)
+    check_tax_behavior(items, subscription["default_tax_rates"])
     apply_end(subscription, params, start.first_period(*interval_of(items[0]["price"]))[1])
     discounts = params.get("discounts")
     subscription["discounts"] = apply_coupons(
@@ -171,6 +173,7 @@ def update_subscription(ctx: Context) -> JsonObject:
     with undone_on_error(subscription) as before:
         change = _change(ctx, subscription, params, now)
         apply_plain(ctx, subscription, params)
+        check_tax_behavior(change.items, subscription["default_tax_rates"])
         apply_end(subscription, {**params, "canceled_at": now}, subscription["_period_end"])
         if "discounts" in params:
             subscription["discounts"] = apply_coupons(

@@ -253,6 +253,25 @@ def test_taxes_on_top_and_within() -> None:
     assert (sums["total"], sums["total_excluding_tax"]) == (2_380, 2_000)
 
 
+def test_taxes_within_are_what_discounts_leave_of_the_price() -> None:
+    one = line(11_900)
+    coupon = apply_discounts([one], [Discount("di_10", Decimal(10), None)])
+    taxes = apply_taxes([one], [[TaxRate("txr_in", Decimal(19), inclusive=True)]])
+    sums = sum_up([one], coupon, taxes)
+    # 119.00 less 11.90 is 107.10, of which 17.10 is tax and 90.00 is not.
+    assert [(tax["amount"], tax["taxable_amount"], tax["tax_behavior"]) for tax in one["taxes"]] == [
+        (1_710, 9_000, "inclusive")
+    ]
+    assert (sums["total"], sums["total_excluding_tax"]) == (10_710, 9_000)
+
+
+def test_half_a_cent_of_tax_within_is_not_paid_twice() -> None:
+    one = line(21)
+    apply_taxes([one], [[TaxRate("txr_in", Decimal(100), inclusive=True)]])
+    # 10.5 of tax and 10.5 besides: the tax is rounded up, the rest is what is left.
+    assert [(tax["amount"], tax["taxable_amount"]) for tax in one["taxes"]] == [(11, 10)]
+
+
 def test_previous_attributes_name_what_changed() -> None:
     before = {"status": "draft", "number": None, "n": {"a": 1, "b": 2}, "l": [1], "_own": 1}
     after = {"status": "open", "number": "A-1", "n": {"a": 1, "b": 3}, "l": [1, 2], "_own": 2, "new": True}

@@ -368,6 +368,37 @@ def test_coupons_and_tax_rates(world: World) -> None:
     assert world.v1.subscriptions.retrieve(subscription.id).discounts == []
 
 
+def test_tax_in_the_price_and_tax_on_top_on_one_invoice(world: World) -> None:
+    customer = world.customer()
+    within = world.v1.tax_rates.create({"display_name": "VAT", "percentage": 19, "inclusive": True})
+    on_top = world.v1.tax_rates.create({"display_name": "VAT", "percentage": 7, "inclusive": False})
+    draft = world.v1.invoices.create({"customer": customer.id, "default_tax_rates": [within.id]})
+    for amount, rates in ((9_999, None), (10_000, [on_top.id])):
+        item: Any = {"customer": customer.id, "invoice": draft.id, "amount": amount, "currency": "usd"}
+        world.v1.invoice_items.create(item | ({"tax_rates": rates} if rates else {}))
+    found = world.v1.invoices.retrieve(draft.id)
+    # 99.99 holds 15.9647 of tax; 7.00 comes on top of 100.00.
+    assert (found.subtotal, found.total) == (19_999, 20_699)
+    assert (found.subtotal_excluding_tax, found.total_excluding_tax) == (18_403, 18_403)
+    assert [(tax.amount, tax.taxable_amount, tax.tax_behavior) for tax in found.total_taxes or ()] == [
+        (1_596, 8_403, "inclusive"),
+        (700, 10_000, "exclusive"),
+    ]
+
+
+def test_a_price_takes_no_rate_that_contradicts_its_behavior(world: World) -> None:
+    customer, told = world.customer(), world.licensed(1_190, tax_behavior="inclusive")
+    on_top = world.v1.tax_rates.create({"display_name": "VAT", "percentage": 19, "inclusive": False})
+    within = world.v1.tax_rates.create({"display_name": "VAT", "percentage": 19, "inclusive": True})
+    with pytest.raises(stripe.InvalidRequestError, match="`tax_behavior` that conflicts with the tax rates"):
+        world.subscribe(customer, told, default_tax_rates=[on_top.id])
+    subscription = world.subscribe(customer, told, default_tax_rates=[within.id])
+    first = world.latest(customer)
+    assert (first.total, first.total_excluding_tax) == (1_190, 1_000)
+    with pytest.raises(stripe.InvalidRequestError, match="`tax_behavior` that conflicts with the tax rates"):
+        world.v1.subscriptions.update(subscription.id, {"default_tax_rates": [on_top.id]})
+
+
 def test_totals_of_a_fixed_discount_on_a_draft(world: World) -> None:
     coupon = world.v1.coupons.create({"amount_off": 500, "currency": "usd", "duration": "once"})
     draft = invoice(world, world.customer(), 300, 600)

@@ -15,6 +15,7 @@ def _live_through_a_month(sandbox: SandboxProcess) -> World:
     world = World(sandbox, at(2026, 10, 1))
     v1 = world.v1
     vat = v1.tax_rates.create({"display_name": "VAT", "percentage": 7.7, "inclusive": False})
+    inside = v1.tax_rates.create({"display_name": "VAT", "percentage": 19, "inclusive": True})
     coupon = v1.coupons.create({"percent_off": 10, "duration": "forever"})
     customer = world.customer()
     metered = world.metered(world.meter(), (10, "0"), ("inf", "12.5"))
@@ -49,7 +50,15 @@ def _live_through_a_month(sandbox: SandboxProcess) -> World:
     draft = v1.invoices.create(
         {"customer": customer.id, "collection_method": "send_invoice", "days_until_due": 3}
     )
-    v1.invoice_items.create({"customer": customer.id, "invoice": draft.id, "amount": 900, "currency": "usd"})
+    v1.invoice_items.create(
+        {
+            "customer": customer.id,
+            "invoice": draft.id,
+            "amount": 900,
+            "currency": "usd",
+            "tax_rates": [inside.id],
+        }
+    )
     v1.invoices.send_invoice(draft.id)
     v1.invoices.void_invoice(draft.id)
     v1.subscriptions.cancel(subscription.id)
