@@ -14,7 +14,7 @@ from billing_worker.accounts.selectors import get_fee_terms
 from billing_worker.core.errors import BillingError
 from billing_worker.core.periods import Period
 from billing_worker.core.rating import LineKind
-from billing_worker.mirror.models import StripeInvoice, StripeInvoiceLine
+from billing_worker.mirror.models import StripeCreditNote, StripeInvoice, StripeInvoiceLine
 from billing_worker.mirror.selectors import list_credit_notes_of
 from invoices.brand import get_brand
 from invoices.content import (
@@ -68,6 +68,7 @@ def build_content(invoice: StripeInvoice) -> InvoiceContent:
         amount_remaining_minor=invoice.amount_remaining_minor,
         hosted_invoice_url=_keep_link(invoice.hosted_invoice_url),
         lines=tuple(_build_line(line, plans, accounts) for line in lines),
+        **build_tax_sums(invoice),
         credited_minor=_sum_credit_notes(invoice),
         daily_usage=find_daily_usage(invoice, lines),
     )
@@ -79,6 +80,16 @@ def _sum_credit_notes(invoice: StripeInvoice) -> int:
         return 0
     notes = list_credit_notes_of(invoice.stripe_invoice_id).filter(status="issued")
     return notes.aggregate(total=Sum("pre_payment_minor"))["total"] or 0
+
+
+def build_tax_sums(source: StripeInvoice | StripeCreditNote) -> dict[str, Any]:
+    """What a document says of taxes in its prices; nothing where there are none."""
+    if not source.inclusive_tax_minor:
+        return {}
+    return {
+        "inclusive_tax_minor": source.inclusive_tax_minor,
+        "total_excluding_tax_minor": source.total_excluding_tax_minor,
+    }
 
 
 def build_frame(account: Account, invoice: StripeInvoice) -> dict[str, Any]:

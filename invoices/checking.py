@@ -9,6 +9,7 @@ from billing_worker.core.money import format_minor
 from invoices.content import InvoiceContent
 from invoices.papers import credit_note, receipt
 from invoices.papers.base import Mismatch
+from invoices.papers.sums import list_totals
 
 _SUMS: Final[Mapping[str, Callable[[InvoiceContent], list[tuple[str, int, int]]]]] = {
     "credit_note": credit_note.list_sums,
@@ -20,17 +21,17 @@ def find_mismatches(content: InvoiceContent) -> list[Mismatch]:
     """Every rule that the document breaks; empty when it may be rendered.
 
     lines = subtotal; lines + tax - discounts = total; paid + remaining = due (a void invoice has nothing remaining).
-    Taxes are exclusive of the lines' amounts, as on every price of this catalog.
+    Taxes in the prices are in the lines already: with any, only those on top are added, the lines' own must come to
+    Stripe's, and the total without any tax must be Stripe's.
     """
     if content.document_kind in _SUMS:
         compared = [_compare(content, *sums) for sums in _SUMS[content.document_kind](content)]
         return [mismatch for mismatch in compared if mismatch is not None]
     lines = sum(line.amount_minor for line in content.lines)
-    total = lines + content.total_tax_minor - content.total_discount_minor
     open_or_paid = content.amount_paid_minor + content.amount_remaining_minor
     found = [
         _compare(content, "lines = subtotal", lines, content.subtotal_minor),
-        _compare(content, "lines + tax - discounts = total", total, content.total_minor),
+        *(_compare(content, *sums) for sums in list_totals(content)),
     ]
     if content.status != "void" and content.amount_paid_minor <= content.amount_due_minor:
         found.append(_compare(content, "paid + remaining = due", open_or_paid, content.amount_due_minor))

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Final, Literal
@@ -82,16 +83,24 @@ class BankAccount(_Frozen):
 
 
 class LineTax(_Frozen):
-    """One tax on one line. `percentage` is None where Stripe does not tell it; `reason` is Stripe's word."""
+    """One tax on one line. `percentage` is None where Stripe does not tell it; `reason` is Stripe's word.
+
+    `inclusive`: it is inside the line's amount. `rate` is Stripe's id of its rate. Both only where a tax is in a price.
+    """
 
     amount_minor: int
     taxable_minor: int | None
     percentage: Decimal | None
     reason: str
+    inclusive: bool = False
+    rate: str = ""
 
 
 class ContentLine(_Frozen):
-    """One line of Stripe's invoice. `amount_minor` is before discounts and taxes; the period is half-open."""
+    """One line of Stripe's invoice. The period is half-open.
+
+    `amount_minor` is before discounts and before taxes on top; a tax in the price is inside it. `tax_minor` is both.
+    """
 
     id: str
     kind: LineKind
@@ -108,11 +117,22 @@ class ContentLine(_Frozen):
     is_proration: bool
     taxes: tuple[LineTax, ...] = ()
 
+    @property
+    def inclusive_tax_minor(self) -> int:
+        """The part of `tax_minor` that is inside `amount_minor`."""
+        return sum(tax.amount_minor for tax in self.taxes if tax.inclusive)
+
+    @property
+    def is_inclusive(self) -> bool:
+        """Whether a tax is meant to be inside its amount, be it too small for a cent."""
+        return any(tax.inclusive for tax in self.taxes)
+
 
 class Payment(_Frozen):
     """What a receipt is for: one payment towards one invoice.
 
     `number` of the document is the receipt's own. `paid_before_minor` is what earlier payments of the invoice came to.
+    `invoice_tax_minor` is the tax in the invoice's total, told where its prices include tax.
     """
 
     stripe_payment_id: str
@@ -126,6 +146,7 @@ class Payment(_Frozen):
     method: str = ""
     brand: str = ""
     last4: str = ""
+    invoice_tax_minor: int = 0
 
 
 class UsageSeries(_Frozen):
@@ -161,6 +182,9 @@ class Correction(_Frozen):
 
 class InvoiceContent(_Frozen):
     """A whole document. `amount_due_minor` is what Stripe asked for, `amount_remaining_minor` what is still open.
+
+    `total_tax_minor` is every tax, `inclusive_tax_minor` the part of it that is inside the prices of the lines and so
+    in `subtotal_minor`; with any, `total_excluding_tax_minor` is Stripe's own total without taxes.
 
     What has a default came later: documents made before have none of it.
     """
@@ -201,6 +225,12 @@ class InvoiceContent(_Frozen):
     payment: Payment | None = None
     correction: Correction | None = None
     daily_usage: DailyUsage | None = None
+    inclusive_tax_minor: int = 0
+    total_excluding_tax_minor: int | None = None
+
+    @property
+    def has_inclusive_taxes(self) -> bool:
+        return any(line.is_inclusive for line in self.lines)
 
     @property
     def subject(self) -> str:
@@ -211,13 +241,27 @@ class InvoiceContent(_Frozen):
 
 
 #: Left out where a document has none of it: what was printed before these came keeps its hash.
-_LEFT_OUT: Final = ("credited_minor", "payment", "correction", "daily_usage")
+_LEFT_OUT: Final = (
+    *("credited_minor", "payment", "correction", "daily_usage"),
+    *("inclusive_tax_minor", "total_excluding_tax_minor"),
+)
+_LEFT_OUT_OF_TAXES: Final = ("inclusive", "rate")
+_LEFT_OUT_OF_PAYMENT: Final = ("invoice_tax_minor",)
 
 
 def dump_content(content: InvoiceContent) -> dict[str, object]:
     """JSON-ready; decimals as strings, so that no float ever carries a rate."""
     data = content.model_dump(mode="json")
-    return {name: value for name, value in data.items() if value or name not in _LEFT_OUT}
+    for line in data["lines"]:
+        line["taxes"] = [_drop(tax, _LEFT_OUT_OF_TAXES) for tax in line["taxes"]]
+    if data["payment"]:
+        data["payment"] = _drop(data["payment"], _LEFT_OUT_OF_PAYMENT)
+    return _drop(data, _LEFT_OUT)
+
+
+def _drop(data: dict[str, object], names: Sequence[str]) -> dict[str, object]:
+    """Without those of these fields that say nothing."""
+    return {name: value for name, value in data.items() if value or name not in names}
 
 
 def load_content(data: dict[str, object]) -> InvoiceContent:

@@ -6,7 +6,7 @@ from typing import cast
 
 from billing_worker.core.rating import LineKind
 from billing_worker.mirror.models import StripeCreditNote, StripeCreditNoteLine, StripeInvoice
-from invoices.building import InvoiceIncomplete, build_frame
+from invoices.building import InvoiceIncomplete, build_frame, build_tax_sums
 from invoices.content import ContentLine, Correction, InvoiceContent, LineTax, clean_text
 
 
@@ -28,6 +28,7 @@ def build_credit_note(invoice: StripeInvoice, subject: str) -> InvoiceContent:
     given = note.refunded_minor + note.out_of_band_minor
     return InvoiceContent(
         **build_frame(account, invoice),
+        **build_tax_sums(note),
         document_kind="credit_note",
         number=note.number,
         status=note.status,

@@ -14,8 +14,8 @@ from invoices.content import InvoiceContent, Party
 from invoices.formatting import Formatter, get_formatter
 from invoices.locales import get_language, get_texts
 from invoices.papers import credit_note, receipt
-from invoices.papers.base import Paper, Sum
-from invoices.papers.sums import build_taxes
+from invoices.papers.base import Paper, Sum, TaxRow
+from invoices.papers.sums import build_included_taxes, build_tax_table, build_taxes, name_subtotal
 from invoices.rendering.fonts import make_printable
 from invoices.sections import Section, build_sections
 from invoices.usage_chart import UsageChart, build_usage_chart
@@ -41,6 +41,7 @@ class Page:
     pay_url: str
     sections: Sequence[Section]
     sums: Sequence[Sum]
+    taxes: Sequence[TaxRow]
     show_remittance: bool
     created: str
     chart: UsageChart | None
@@ -70,6 +71,7 @@ def build_page(content: InvoiceContent) -> Page:
             paper.sections, currency=content.currency, formatter=formatter, texts=paper.texts
         ),
         sums=paper.sums,
+        taxes=paper.taxes,
         show_remittance=paper.show_remittance,
         created=content.issued_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         chart=build_usage_chart(content, formatter, texts),
@@ -92,6 +94,7 @@ def _lay_out_invoice(content: InvoiceContent, formatter: Formatter, texts: Mappi
         sections=build_sections(content, formatter, texts),
         sums=_build_sums(content, formatter, texts),
         show_remittance=is_payable(content) and content.collection_method == "send_invoice",
+        taxes=build_tax_table(content, formatter, texts),
     )
 
 
@@ -168,11 +171,12 @@ def _build_sums(content: InvoiceContent, formatter: Formatter, texts: Mapping[st
     def money(amount_minor: int) -> str:
         return formatter.money(amount_minor, content.currency)
 
-    sums = [Sum(label=texts["subtotal"], amount=money(content.subtotal_minor))]
+    sums = [Sum(label=name_subtotal(content, texts), amount=money(content.subtotal_minor))]
     if content.total_discount_minor:
         sums.append(Sum(label=texts["discount"], amount=money(-content.total_discount_minor)))
     sums += build_taxes(content, formatter, texts)
     sums.append(Sum(label=texts["total"], amount=money(content.total_minor), is_strong=True))
+    sums += build_included_taxes(content, formatter, texts)
     if content.credited_minor:
         sums.append(Sum(label=texts["credit_notes"], amount=money(-content.credited_minor)))
     carried = content.amount_due_minor - content.total_minor + content.credited_minor

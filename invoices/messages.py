@@ -19,6 +19,7 @@ from invoices.locales import get_language, get_texts
 from invoices.models import InvoiceMail
 from invoices.papers import credit_note, receipt
 from invoices.papers.base import MailWords
+from invoices.papers.sums import tell_included_tax
 from invoices.templating import fill_template
 
 _NOT_IN_FILE_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -74,11 +75,12 @@ def _write_invoice_mail(content: InvoiceContent, formatter: Formatter, texts: Ma
         (texts["total"], total),
         (texts["account"], f"{content.buyer.name} ({content.account_id})"),
     ]
+    facts[3:3] = tell_included_tax(content, formatter, texts)
     if is_payable(content):
         remaining = formatter.money(content.amount_remaining_minor, content.currency)
-        facts.insert(3, (texts["amount_due"], remaining))
+        facts.insert(-1, (texts["amount_due"], remaining))
         if content.due_at:
-            facts.insert(4, (texts["due_date"], formatter.date(content.due_at)))
+            facts.insert(-1, (texts["due_date"], formatter.date(content.due_at)))
     return MailWords(
         subject=subject.format(number=content.number, brand=content.seller.name, amount=total),
         intro=texts["mail_intro"].format(number=content.number, date=issued),

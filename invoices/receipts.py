@@ -55,5 +55,6 @@ def build_receipt(invoice: StripeInvoice, subject: str) -> InvoiceContent:
             method=payment.method,
             brand=payment.brand,
             last4=payment.last4,
+            invoice_tax_minor=invoice.total_tax_minor if invoice.inclusive_tax_minor else 0,
         ),
     )

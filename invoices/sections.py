@@ -11,6 +11,7 @@ from billing_worker.core.rating import USAGE_TYPES
 from invoices.content import ContentLine, InvoiceContent
 from invoices.formatting import Formatter
 from invoices.rendering.fonts import make_printable
+from invoices.taxes import describe_line_taxes
 
 #: Usage is priced per impression and shown per thousand, as the contract says it.
 UNITS_SHOWN: Final = 1000
@@ -60,7 +61,7 @@ class Section:
 
 def build_sections(content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]) -> list[Section]:
     """Sections in reading order; within one, Stripe's order of the lines holds."""
-    builder = _Builder(content, formatter, texts)
+    builder = _Builder(content, formatter, texts, describe_line_taxes(content, formatter, texts))
     return [builder.build(lines) for lines in group_lines(content)]
 
 
@@ -111,6 +112,7 @@ class _Builder:
     content: InvoiceContent
     formatter: Formatter
     texts: Mapping[str, str]
+    taxes: Mapping[str, str]
 
     def build(self, lines: Sequence[ContentLine]) -> Section:
         first = lines[0]
@@ -146,7 +148,7 @@ class _Builder:
                     description=name_tier(
                         before, quantity, self.formatter, self.texts, is_only=len(lines) == 1
                     ),
-                    detail=self.texts["prorated"] if line.is_proration else "",
+                    detail=" · ".join(self._describe_terms(line)),
                     quantity=self.formatter.number(quantity),
                     unit_price=self.texts["free"] if is_free else self._unit_price(line, units=UNITS_SHOWN),
                     amount=self._money(line.amount_minor),
@@ -163,8 +165,7 @@ class _Builder:
             details.append(self._name_owner(line))
         if line.kind in ("managed", "custom"):
             details.append(self.formatter.days(line.period_start, line.period_end))
-        if line.is_proration:
-            details.append(self.texts["prorated"])
+        details += self._describe_terms(line)
         return Row(
             description=make_printable(line.description) or self.texts["monthly_fee"],
             detail=" · ".join(details),
@@ -173,6 +174,10 @@ class _Builder:
             amount=self._money(line.amount_minor),
             amount_minor=line.amount_minor,
         )
+
+    def _describe_terms(self, line: ContentLine) -> list[str]:
+        told = [self.texts["prorated"] if line.is_proration else "", self.taxes.get(line.id, "")]
+        return [text for text in told if text]
 
     def _name_owner(self, line: ContentLine) -> str:
         name = make_printable(line.account_name) or str(line.account_id)

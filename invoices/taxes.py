@@ -6,6 +6,9 @@ of zero, E exempt, AE reverse charge (the customer owes the tax), O outside the 
 1. A line with tax is S at the sum of its rates, and so is one too small for a cent of it.
 2. Without tax, Stripe's reason for the line decides, then the customer's exemption.
 3. If nothing says why, no VAT is meant: O where no line of the document bears any, else E.
+
+A tax is on top of a line's amount or inside it (`inclusive`). What it is charged on is the same: the amount, less the
+discount, less the taxes inside.
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Final, Literal
 
 from billing_worker.core.money import round_half_up
-from invoices.content import ContentLine, InvoiceContent
+from invoices.content import ContentLine, InvoiceContent, LineTax
+from invoices.formatting import Formatter
 
 Category = Literal["S", "Z", "E", "AE", "O"]
 
@@ -33,18 +37,24 @@ _BY_REASON: Final[Mapping[str, Category]] = {
     "not_supported": "O",
 }
 _BY_CUSTOMER: Final[Mapping[str, Category]] = {"reverse": "AE", "exempt": "E"}
+_HUNDRED: Final = Decimal(100)
 _ORDER: Final[Sequence[Category]] = ("S", "Z", "E", "AE", "O")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaxGroup:
-    """All lines of one category and rate. The basis is after discounts; `rate` is None where it can't be told."""
+    """All lines of one category and rate; `rate` is None where it can't be told.
+
+    The basis is after discounts and without any tax. `discount_minor` is without the tax inside of it, so that the
+    lines without taxes less the discount are the basis. `inclusive_tax_minor` is the part of the tax that is in prices.
+    """
 
     category: Category
     rate: Decimal | None
     basis_minor: int
     discount_minor: int
     tax_minor: int
+    inclusive_tax_minor: int
     lines: tuple[ContentLine, ...]
 
 
@@ -62,9 +72,10 @@ def group_taxes(content: InvoiceContent) -> list[TaxGroup]:
         TaxGroup(
             category=category,
             rate=rate,
-            basis_minor=sum(_get_base(line) for line in lines),
-            discount_minor=sum(line.discount_minor for line in lines),
+            basis_minor=sum(get_basis(line) for line in lines),
+            discount_minor=sum(get_net_discount(line, rate) for line in lines),
             tax_minor=sum(line.tax_minor for line in lines),
+            inclusive_tax_minor=sum(line.inclusive_tax_minor for line in lines),
             lines=tuple(lines),
         )
         for (category, rate), lines in groups.items()
@@ -72,30 +83,98 @@ def group_taxes(content: InvoiceContent) -> list[TaxGroup]:
     return sorted(found, key=lambda group: (_ORDER.index(group.category), -(group.rate or 0)))
 
 
+def differ(groups: Sequence[TaxGroup]) -> bool:
+    """Whether the lines bear different taxes: other rates, other reasons for none, or inside here and on top there."""
+    ways = {line.is_inclusive for group in groups for line in group.lines if line.tax_minor}
+    return len(groups) > 1 or len(ways) > 1
+
+
+def describe_line_taxes(
+    content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]
+) -> dict[str, str]:
+    """`incl. 19% tax` or `plus 7% tax` by line id, where a document has taxes in prices and its lines differ."""
+    groups = group_taxes(content) if content.has_inclusive_taxes else []
+    if not differ(groups):
+        return {}
+    return {
+        line.id: texts["line_tax_included" if line.is_inclusive else "line_tax_on_top"].format(
+            rate=formatter.decimal(group.rate)
+        )
+        for group in groups
+        if group.category == "S" and group.rate
+        for line in group.lines
+        if line.amount_minor
+    }
+
+
+def get_basis(line: ContentLine) -> int:
+    """What a line's taxes are charged on: its amount less its discount, less the taxes inside of it."""
+    return line.amount_minor - line.discount_minor - line.inclusive_tax_minor
+
+
+def get_net_discount(line: ContentLine, rate: Decimal | None) -> int:
+    """A line's discount without the tax inside of it. `rate` is that of its group, for a line without told rates.
+
+    Stripe does not tell it: a discount is on the price as it is. Rounded half up once, for each line.
+    """
+    if not line.discount_minor or not line.is_inclusive:
+        return line.discount_minor
+    inside = [tax for tax in line.taxes if tax.inclusive]
+    told = _add_rates(inside)
+    if told is None and len(inside) == len(line.taxes):
+        told = rate
+    if told is None:
+        basis = get_basis(line)
+        return round_half_up(Decimal(line.discount_minor) * basis / (basis + line.inclusive_tax_minor))
+    return round_half_up(line.discount_minor * _HUNDRED / (_HUNDRED + told))
+
+
 def find_rates(content: InvoiceContent) -> dict[str, Decimal | None]:
     """The percentage of each line that bears tax, by line id: Stripe's, else the one that explains them all.
 
-    A line too small for a cent of tax (a free tier) bears the document's rate like the others, unless Stripe says why
-    it does not. None: there is tax, and no rate explains it.
+    Lines are explained together if they name the same tax rates, or none. A line too small for a cent of tax (a free
+    tier) bears the document's rate like the others, unless Stripe says why it does not. None: there is tax, and no rate
+    explains it.
     """
     taxed = [line for line in content.lines if line.tax_minor]
-    told = {line.id: _add_rates(line) for line in content.lines}
-    inferred = infer_rate((_get_base(line), line.tax_minor) for line in taxed if told[line.id] is None)
-    found = {line.id: told[line.id] if told[line.id] is not None else inferred for line in taxed}
+    told = {line.id: _add_rates(line.taxes) for line in content.lines}
+    unknown: dict[str, list[ContentLine]] = {}
+    for line in taxed:
+        if told[line.id] is None:
+            unknown.setdefault(_name_rates(line), []).append(line)
+    inferred = {name: _infer_common_rate(lines) for name, lines in unknown.items()}
+    found = {
+        line.id: inferred[_name_rates(line)] if told[line.id] is None else told[line.id] for line in taxed
+    }
     usual = max(taxed, key=lambda line: line.tax_minor, default=None)
     for line in content.lines:
         if line.tax_minor or any(tax.reason in _BY_REASON for tax in line.taxes):
             continue
-        rate = told[line.id] or (found[usual.id] if usual else None)
-        if rate and round_half_up(_get_base(line) * rate / 100) == 0:
+        rate = told[line.id] or inferred.get(_name_rates(line)) or (found[usual.id] if usual else None)
+        is_inclusive = line.is_inclusive or (not line.taxes and usual is not None and usual.is_inclusive)
+        if rate and round_half_up(_compute_tax(get_basis(line), rate, is_inclusive=is_inclusive)) == 0:
             found[line.id] = rate
     return found
 
 
-def infer_rate(pairs: Iterable[tuple[int, int]]) -> Decimal | None:
+def _compute_tax(amount_minor: int, rate: Decimal, *, is_inclusive: bool) -> Decimal:
+    return amount_minor * rate / (_HUNDRED + rate if is_inclusive else _HUNDRED)
+
+
+def _name_rates(line: ContentLine) -> str:
+    return " ".join(tax.rate for tax in line.taxes if tax.rate)
+
+
+def _infer_common_rate(lines: Sequence[ContentLine]) -> Decimal | None:
+    has_inclusive = any(line.is_inclusive for line in lines)
+    return infer_rate(((get_basis(line), line.tax_minor) for line in lines), has_inclusive=has_inclusive)
+
+
+def infer_rate(pairs: Iterable[tuple[int, int]], *, has_inclusive: bool = False) -> Decimal | None:
     """The percentage with the fewest places that explains every `(taxable, tax)`, to half a minor unit each.
 
-    None if there is none with up to three places, or nothing to tell it from.
+    With taxes inside prices, what is taxed was rounded too: of a price, half a unit more of tax is half a unit less of
+    the rest. None if there is none with up to three places, or nothing to tell it from.
     """
     known = [(Decimal(taxable), Decimal(tax)) for taxable, tax in pairs]
     basis = sum((taxable for taxable, _ in known), Decimal(0))
@@ -104,18 +183,15 @@ def infer_rate(pairs: Iterable[tuple[int, int]]) -> Decimal | None:
     whole = sum((tax for _, tax in known), Decimal(0)) * 100 / basis
     for places in range(4):
         rate = whole.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP)
-        if all(abs(taxable * rate / 100 - tax) <= Decimal("0.5") for taxable, tax in known):
+        slack = Decimal("0.5") * (1 + rate / 100 if has_inclusive else 1)
+        if all(abs(taxable * rate / 100 - tax) <= slack for taxable, tax in known):
             return rate
     return None
 
 
-def _get_base(line: ContentLine) -> int:
-    return line.amount_minor - line.discount_minor
-
-
-def _add_rates(line: ContentLine) -> Decimal | None:
-    """The sum of the rates that Stripe tells of a line, None if it tells none or not all."""
-    rates = [tax.percentage for tax in line.taxes]
+def _add_rates(taxes: Sequence[LineTax]) -> Decimal | None:
+    """The sum of the rates that Stripe tells of a line's taxes, None if it tells none or not all."""
+    rates = [tax.percentage for tax in taxes]
     if not rates or None in rates:
         return None
     return sum((rate for rate in rates if rate is not None), Decimal(0))

@@ -20,6 +20,7 @@ from invoices.layout import is_payable
 from invoices.locales import get_language, get_texts
 from invoices.papers import credit_note, receipt
 from invoices.papers.base import Fact
+from invoices.papers.sums import collect_tax_facts
 from invoices.rendering.fonts import make_printable
 
 #: PDFium is not safe in threads: one at a time in a process. Worker processes do not disturb each other.
@@ -32,9 +33,9 @@ _BEGINS_NUMBER: Final = re.compile(r"[.,]?\d")
 def find_untruths(content: InvoiceContent, body: bytes) -> list[str]:
     """What Stripe has and the PDF does not say, one sentence each; empty when the file is true.
 
-    Of an invoice number, total with its currency, amount due, account, and while it is to be paid the due date; of a
-    receipt its invoice, the day and amount of the payment and what remains; of a credit note its invoice, day and
-    total. Line breaks, blanks, ligatures and look-alike forms of characters make no difference.
+    Of an invoice number, total with its currency, taxes in its prices, amount due, account, and while it is to be paid
+    the due date; of a receipt its invoice, the day and amount of the payment and what remains; of a credit note its
+    invoice, day, total and taxes in its prices. Line breaks, blanks, ligatures and look-alike forms of characters make no difference.
     """
     text = read_text(body)
     places = [place for place, character in enumerate(text) if not character.isspace()]
@@ -61,6 +62,7 @@ def collect_facts(content: InvoiceContent) -> list[Fact]:
         Fact("total", texts["total"], formatter.money(content.total_minor, content.currency)),
         Fact("amount due", texts["amount_due"], formatter.money(remaining, content.currency)),
     ]
+    facts += collect_tax_facts(content, formatter, texts)
     if content.due_at and is_payable(content):
         facts.append(Fact("due date", texts["due_date"], formatter.date(content.due_at)))
     return facts

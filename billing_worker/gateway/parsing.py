@@ -201,6 +201,7 @@ def _parse_line_tax(payload: Payload, percentages: Mapping[str, Decimal]) -> Lin
         percentage=percentages.get(rate or ""),
         reason=_text(payload, "taxability_reason"),
         is_inclusive=_is_inclusive(payload),
+        rate=rate or "",
     )
 
 

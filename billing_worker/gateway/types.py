@@ -152,7 +152,8 @@ class Subscription:
 class LineTax:
     """One tax on one line. `percentage` is known where Stripe embeds the rate; `reason` is its taxability reason.
 
-    `is_inclusive`: it is a part of the line's amount (`tax_behavior: inclusive`) and not added to it.
+    `is_inclusive`: it is a part of the line's amount (`tax_behavior: inclusive`) and not added to it. `rate` is the id
+    of its tax rate.
     """
 
     amount_minor: int
@@ -160,6 +161,7 @@ class LineTax:
     percentage: Decimal | None
     reason: str
     is_inclusive: bool = False
+    rate: str = ""
 
 
 def sum_inclusive(taxes: Iterable[LineTax]) -> int:

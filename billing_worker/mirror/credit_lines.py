@@ -35,7 +35,7 @@ def write_credit_lines(row: StripeCreditNote, note: CreditNote, *, is_new: bool)
     for position, line in enumerate(note.lines):
         values = {
             **_describe_line(line, position=position, currency=note.currency),
-            **_resolve(row, line, credited.get(line.invoice_line or ""), named),
+            **_resolve(row, note, line, credited.get(line.invoice_line or ""), named),
         }
         present = existing.pop(line.id, None)
         if present is None:
@@ -83,9 +83,14 @@ def _find_named_accounts(note: CreditNote) -> set[int]:
 
 
 def _resolve(
-    row: StripeCreditNote, line: CreditNoteLine, source: StripeInvoiceLine | None, named: set[int]
+    row: StripeCreditNote,
+    note: CreditNote,
+    line: CreditNoteLine,
+    source: StripeInvoiceLine | None,
+    named: set[int],
 ) -> dict[str, Any]:
-    taxes = describe_taxes(line.taxes)
+    has_inclusive = any(line.inclusive_tax_minor for line in note.lines)
+    taxes = describe_taxes(line.taxes, has_inclusive=has_inclusive)
     if source is not None:
         return {**_take_over(source), "taxes": _name_rates(taxes, source)}
     told = {**row.metadata, **line.metadata}

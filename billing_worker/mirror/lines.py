@@ -21,9 +21,13 @@ def write_lines(row: StripeInvoice, invoice: Invoice, *, is_new: bool) -> bool:
     existing = {} if is_new else {line.stripe_line_id: line for line in row.lines.all()}
     kinds = _resolve_kinds(invoice, existing)
     accounts = _resolve_accounts(invoice, payer_id=row.account_id)
+    has_inclusive = any(line.inclusive_tax_minor for line in invoice.lines)
     missing = []
     for position, line in enumerate(invoice.lines):
-        values = _describe_line(line, position=position, kind=kinds[line.id], account_id=accounts[line.id])
+        values = {
+            **_describe_line(line, position=position, kind=kinds[line.id], account_id=accounts[line.id]),
+            "taxes": describe_taxes(line.taxes, has_inclusive=has_inclusive),
+        }
         present = existing.pop(line.id, None)
         if present is None:
             missing.append(StripeInvoiceLine(invoice=row, stripe_line_id=line.id, **values))
@@ -98,20 +102,22 @@ def _describe_line(line: InvoiceLine, *, position: int, kind: str, account_id: i
         "discount_minor": line.discount_minor,
         "tax_minor": line.tax_minor,
         "inclusive_tax_minor": line.inclusive_tax_minor,
-        "taxes": describe_taxes(line.taxes),
         "metadata": dict(line.metadata),
     }
 
 
-def describe_taxes(taxes: Iterable[LineTax]) -> list[dict[str, Any]]:
-    """A line's taxes as its row keeps them. `inclusive` stands where it is so: rows from before it keep as they are."""
+def describe_taxes(taxes: Iterable[LineTax], *, has_inclusive: bool) -> list[dict[str, Any]]:
+    """A line's taxes as its row keeps them.
+
+    `has_inclusive`: some tax of the document is inside its prices. Then each says whether it is, and its rate's id.
+    """
     return [
         {
             "amount_minor": tax.amount_minor,
             "taxable_minor": tax.taxable_minor,
             "percentage": None if tax.percentage is None else str(tax.percentage),
             "reason": tax.reason,
-            **({"inclusive": True} if tax.is_inclusive else {}),
+            **({"inclusive": tax.is_inclusive, "rate": tax.rate} if has_inclusive else {}),
         }
         for tax in taxes
     ]

@@ -124,7 +124,8 @@ class StripeInvoiceLine(models.Model):
         default=list,
         db_default=[],
         blank=True,
-        help_text="`[{amount_minor, taxable_minor, percentage, reason, inclusive}]`; null = not told.",
+        help_text="`[{amount_minor, taxable_minor, percentage, reason}]`, beside taxes in prices also `inclusive` and "
+        "`rate`; null = not told.",
     )
     metadata = models.JSONField(default=dict, blank=True)
 
@@ -262,7 +263,8 @@ class StripeCreditNoteLine(models.Model):
     taxes = models.JSONField(
         default=list,
         blank=True,
-        help_text="`[{amount_minor, taxable_minor, percentage, reason, inclusive}]`; null = not told.",
+        help_text="`[{amount_minor, taxable_minor, percentage, reason}]`, beside taxes in prices also `inclusive` and "
+        "`rate`; null = not told.",
     )
     metadata = models.JSONField(default=dict, blank=True)
 

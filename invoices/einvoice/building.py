@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
 from billing_worker.core.money import get_exponent, round_half_up, to_major
@@ -15,8 +15,10 @@ from invoices.formatting import get_formatter
 from invoices.locales import get_language, get_texts
 from invoices.papers.credit_note import describe_giving
 from invoices.sections import UNITS_SHOWN, get_title, group_lines, name_tier
-from invoices.taxes import Category, TaxGroup, group_taxes
+from invoices.taxes import Category, TaxGroup, get_basis, get_net_discount, group_taxes
 
+#: Of a price in minor units. A billion units at a price that is off by half its last place are off by less than a cent.
+MAX_PLACES: Final = 12
 #: UNTDID 1001.
 TYPE_CODES: Final[Mapping[str, str]] = {"invoice": "380", "credit_note": "381"}
 #: UNTDID 4461: what a transfer, a SEPA transfer and an automatic charge by whatever method are.
@@ -78,7 +80,7 @@ def build_einvoice(content: InvoiceContent, *, preceding: tuple[str, date | None
 def _build_lines(
     content: InvoiceContent, groups: Sequence[TaxGroup], texts: Mapping[str, str]
 ) -> Iterator[ELine]:
-    tax_of = {line.id: (group.category, group.rate) for group in groups for line in group.lines}
+    tax_of = {line.id: group for group in groups for line in group.lines}
     formatter = get_formatter(content.locale)
     number = 0
     for section in group_lines(content):
@@ -110,10 +112,10 @@ def _build_line(
     number: int,
     name: str,
     note: str,
-    tax: tuple[Category, Decimal | None],
+    tax: TaxGroup,
 ) -> ELine:
-    quantity, price, base = _split_amount(line)
-    category, rate = tax
+    net = get_basis(line) + get_net_discount(line, tax.rate)
+    quantity, price, base = _split_amount(line, net)
     return ELine(
         number=number,
         name=name,
@@ -121,26 +123,42 @@ def _build_line(
         quantity=quantity,
         price=(price * base).scaleb(-get_exponent(content.currency)),
         base=base,
-        net=to_major(line.amount_minor, content.currency),
-        category=category,
-        rate=None if category == "O" else rate,
+        net=to_major(net, content.currency),
+        category=tax.category,
+        rate=None if tax.category == "O" else tax.rate,
         start=_day(line.period_start),
         end=_last_day(line.period_start, line.period_end),
     )
 
 
-def _split_amount(line: ContentLine) -> tuple[Decimal, Decimal, int]:
-    """Quantity, price in minor units per unit, and how many units the price is shown for.
+def _split_amount(line: ContentLine, net_minor: int) -> tuple[Decimal, Decimal, int]:
+    """Quantity, price in minor units per unit, and how many units the price is shown for; `net_minor` is without tax.
 
     A price is never negative (BR-27): a credit has a negative quantity. Where quantity times price is not the amount
     (a proration, a flat amount in a tier) the line is one piece at its amount.
     """
     quantity, price = line.quantity, line.unit_amount_decimal
+    base = UNITS_SHOWN if line.kind in USAGE_TYPES else 1
     if quantity is None or price is None or round_half_up(quantity * price) != line.amount_minor:
-        quantity, price = (1 if line.amount_minor >= 0 else -1), Decimal(abs(line.amount_minor))
+        quantity, price = (1 if net_minor >= 0 else -1), Decimal(abs(net_minor))
+    elif net_minor != line.amount_minor:
+        price = _find_net_price(net_minor, quantity, base)
     if price < 0:
         quantity, price = -quantity, -price
-    return Decimal(quantity), price, UNITS_SHOWN if line.kind in USAGE_TYPES else 1
+    return Decimal(quantity), price, base
+
+
+def _find_net_price(net_minor: int, quantity: int, base: int) -> Decimal:
+    """The price of one unit without the tax in it: with the fewest places (of `base` units) that give the amount.
+
+    The exact one seldom ends: 119.00 with 20 % are 99.1666..., and three of them are not three times 99.17.
+    """
+    exact = Decimal(net_minor) * base / quantity
+    for places in range(MAX_PLACES):
+        price = exact.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP) / base
+        if round_half_up(price * quantity) == net_minor:
+            return price
+    return exact / base
 
 
 def _build_tax(content: InvoiceContent, group: TaxGroup, texts: Mapping[str, str]) -> ETax:

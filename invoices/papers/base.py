@@ -16,6 +16,16 @@ class Sum:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaxRow:
+    """What one rate is charged on, what it comes to, and both."""
+
+    label: str
+    net: str
+    tax: str
+    gross: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Paper:
     """The parts of a page that differ between kinds. `texts` are the page's fixed words, where a kind has its own."""
 
@@ -31,6 +41,7 @@ class Paper:
     sections: Sequence[Section]
     sums: Sequence[Sum]
     show_remittance: bool
+    taxes: Sequence[TaxRow] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,18 @@ from billing_worker.core.rating import USAGE_TYPES
 from invoices.content import ContentLine, Correction, InvoiceContent
 from invoices.formatting import Formatter
 from invoices.papers.base import Fact, MailWords, Paper, Sum
-from invoices.papers.sums import build_taxes
+from invoices.papers.sums import (
+    build_included_taxes,
+    build_tax_table,
+    build_taxes,
+    collect_tax_facts,
+    list_totals,
+    name_subtotal,
+    tell_included_tax,
+)
 from invoices.rendering.fonts import make_printable
 from invoices.sections import UNITS_SHOWN, Row, Section, get_title, group_lines
+from invoices.taxes import describe_line_taxes
 
 #: Stripe's reasons. https://docs.stripe.com/api/credit_notes/object
 _REASONS: Final = {
@@ -26,6 +35,7 @@ _REASONS: Final = {
 def lay_out(content: InvoiceContent, formatter: Formatter, texts: Mapping[str, str]) -> Paper:
     number = make_printable(content.number)
     is_void = content.status == "void"
+    taxes = describe_line_taxes(content, formatter, texts)
     return Paper(
         texts={**texts, "questions": texts["credit_questions"]},
         running_title=texts["credit_continued"].format(number=number),
@@ -36,9 +46,10 @@ def lay_out(content: InvoiceContent, formatter: Formatter, texts: Mapping[str, s
         stamp=texts["credit_void_stamp"] if is_void else "",
         stamp_class="void" if is_void else "",
         pay_url="",
-        sections=[_build_section(content, lines, formatter, texts) for lines in group_lines(content)],
+        sections=[_build_section(content, lines, formatter, texts, taxes) for lines in group_lines(content)],
         sums=_build_sums(content, formatter, texts),
         show_remittance=False,
+        taxes=build_tax_table(content, formatter, texts),
     )
 
 
@@ -84,7 +95,11 @@ def describe_giving(content: InvoiceContent, texts: Mapping[str, str]) -> str:
 
 
 def _build_section(
-    content: InvoiceContent, lines: Sequence[ContentLine], formatter: Formatter, texts: Mapping[str, str]
+    content: InvoiceContent,
+    lines: Sequence[ContentLine],
+    formatter: Formatter,
+    texts: Mapping[str, str],
+    taxes: Mapping[str, str],
 ) -> Section:
     first = lines[0]
     title = get_title(first, texts)
@@ -94,7 +109,7 @@ def _build_section(
         title=title,
         note=formatter.days(first.period_start, first.period_end) if has_period else "",
         unit_note=texts["per_thousand"] if first.kind in USAGE_TYPES else "",
-        rows=[_build_row(content, line, formatter, texts) for line in lines],
+        rows=[_build_row(content, line, formatter, texts, taxes.get(line.id, "")) for line in lines],
         total_label=texts["section_total"].format(section=title) if has_total else "",
         total=formatter.money(sum(line.amount_minor for line in lines), content.currency)
         if has_total
@@ -103,7 +118,7 @@ def _build_section(
 
 
 def _build_row(
-    content: InvoiceContent, line: ContentLine, formatter: Formatter, texts: Mapping[str, str]
+    content: InvoiceContent, line: ContentLine, formatter: Formatter, texts: Mapping[str, str], tax: str
 ) -> Row:
     """Quantity and price are shown where they explain the amount: a part of a line is credited by its amount."""
     is_usage = line.kind in USAGE_TYPES
@@ -118,6 +133,8 @@ def _build_row(
         details.append(texts["for_account"].format(account=owner))
     if line.kind == "managed":
         details.append(formatter.days(line.period_start, line.period_end))
+    if tax:
+        details.append(tax)
     fallback = {"sub": texts["monthly_fee"], "custom": texts["credit_line"], "managed": texts["credit_line"]}
     return Row(
         description=make_printable(line.description) or fallback.get(line.kind, texts["credit_usage"]),
@@ -136,11 +153,12 @@ def _build_sums(content: InvoiceContent, formatter: Formatter, texts: Mapping[st
         return formatter.money(amount_minor, content.currency)
 
     correction = get_correction(content)
-    sums = [Sum(label=texts["subtotal"], amount=money(content.subtotal_minor))]
+    sums = [Sum(label=name_subtotal(content, texts), amount=money(content.subtotal_minor))]
     if content.total_discount_minor:
         sums.append(Sum(label=texts["discount"], amount=money(-content.total_discount_minor)))
     sums += build_taxes(content, formatter, texts)
     sums.append(Sum(label=texts["credit_total"], amount=money(content.total_minor), is_strong=True))
+    sums += build_included_taxes(content, formatter, texts)
     ways = (
         (correction.deducted_minor, "credit_deducted"),
         (correction.refunded_minor, "credit_refunded"),
@@ -158,6 +176,7 @@ def collect_facts(content: InvoiceContent, formatter: Formatter, texts: Mapping[
         Fact("date", texts["credit_date"], formatter.date(content.issued_at)),
         Fact("account", texts["account"], str(content.account_id)),
         Fact("total", texts["credit_total"], formatter.money(content.total_minor, content.currency)),
+        *collect_tax_facts(content, formatter, texts),
     ]
 
 
@@ -169,6 +188,7 @@ def write_mail(content: InvoiceContent, formatter: Formatter, texts: Mapping[str
         (texts["credit_total"], total),
     ]
     facts[-2] = (texts["account"], f"{content.buyer.name} ({content.account_id})")
+    facts += tell_included_tax(content, formatter, texts)
     return MailWords(
         subject=texts["credit_mail_subject"].format(
             number=content.number, brand=content.seller.name, amount=total
@@ -182,7 +202,6 @@ def write_mail(content: InvoiceContent, formatter: Formatter, texts: Mapping[str
 def list_sums(content: InvoiceContent) -> list[tuple[str, int, int]]:
     """What must come out: rule, our sum, Stripe's."""
     correction = get_correction(content)
-    lines = sum(line.amount_minor for line in content.lines)
     given = (
         correction.deducted_minor
         + correction.refunded_minor
@@ -190,11 +209,7 @@ def list_sums(content: InvoiceContent) -> list[tuple[str, int, int]]:
         + correction.out_of_band_minor
     )
     return [
-        (
-            "lines + tax - discounts = total",
-            lines + content.total_tax_minor - content.total_discount_minor,
-            content.total_minor,
-        ),
+        *list_totals(content),
         ("deducted + refunded + balance + otherwise = total", given, content.total_minor),
         (
             "no less than nothing is credited to the balance",

@@ -83,6 +83,8 @@ def _build_sums(
         return formatter.money(amount_minor, content.currency)
 
     sums = [Sum(label=texts["receipt_invoice_total"], amount=money(payment.invoice_total_minor))]
+    if payment.invoice_tax_minor:
+        sums.append(Sum(label=texts["tax_included"], amount=money(payment.invoice_tax_minor)))
     carried = content.amount_due_minor - payment.invoice_total_minor
     if carried:
         sums.append(Sum(label=texts["balance_applied"], amount=money(carried)))
