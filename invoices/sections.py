@@ -77,6 +77,12 @@ def get_title(line: ContentLine, texts: Mapping[str, str]) -> str:
     return texts[_TITLES[line.kind]]
 
 
+def find_common_tax(lines: Sequence[ContentLine], taxes: Mapping[str, str]) -> str:
+    """What is said of the tax of each of these lines, if it is the same of all that cost something; else nothing."""
+    told = {taxes.get(line.id, "") for line in lines if line.amount_minor}
+    return told.pop() if len(told) == 1 else ""
+
+
 def name_tier(
     before: int, quantity: int, formatter: Formatter, texts: Mapping[str, str], *, is_only: bool
 ) -> str:
@@ -123,6 +129,9 @@ class _Builder:
             notes.append(self.formatter.days(first.period_start, first.period_end))
         if is_usage and first.account_id != self.content.account_id:
             notes.append(self._name_owner(first))
+        common = find_common_tax(lines, self.taxes)
+        notes.append(common)
+        taxes = {} if common else self.taxes
         has_total = len(lines) > 1
         total = sum(line.amount_minor for line in lines)
         units = sum(line.quantity or 0 for line in lines)
@@ -130,13 +139,15 @@ class _Builder:
             title=title,
             note=" · ".join(note for note in notes if note),
             unit_note=self.texts["per_thousand"] if is_usage else "",
-            rows=self._build_tiers(lines) if is_usage else [self._build_row(line) for line in lines],
+            rows=self._build_tiers(lines, taxes)
+            if is_usage
+            else [self._build_row(line, taxes) for line in lines],
             total_label=self.texts["section_total"].format(section=title) if has_total else "",
             total_quantity=self.formatter.number(units) if has_total and is_usage else "",
             total=self._money(total) if has_total else "",
         )
 
-    def _build_tiers(self, lines: Sequence[ContentLine]) -> list[Row]:
+    def _build_tiers(self, lines: Sequence[ContentLine], taxes: Mapping[str, str]) -> list[Row]:
         """One row per tier used. Stripe lists tiers upwards, so the units before a row are where it begins."""
         rows = []
         before = 0
@@ -148,7 +159,7 @@ class _Builder:
                     description=name_tier(
                         before, quantity, self.formatter, self.texts, is_only=len(lines) == 1
                     ),
-                    detail=" · ".join(self._describe_terms(line)),
+                    detail=" · ".join(self._describe_terms(line, taxes)),
                     quantity=self.formatter.number(quantity),
                     unit_price=self.texts["free"] if is_free else self._unit_price(line, units=UNITS_SHOWN),
                     amount=self._money(line.amount_minor),
@@ -159,13 +170,13 @@ class _Builder:
             before += quantity
         return rows
 
-    def _build_row(self, line: ContentLine) -> Row:
+    def _build_row(self, line: ContentLine, taxes: Mapping[str, str]) -> Row:
         details = []
         if line.account_id is not None and line.account_id != self.content.account_id:
             details.append(self._name_owner(line))
         if line.kind in ("managed", "custom"):
             details.append(self.formatter.days(line.period_start, line.period_end))
-        details += self._describe_terms(line)
+        details += self._describe_terms(line, taxes)
         return Row(
             description=make_printable(line.description) or self.texts["monthly_fee"],
             detail=" · ".join(details),
@@ -175,8 +186,8 @@ class _Builder:
             amount_minor=line.amount_minor,
         )
 
-    def _describe_terms(self, line: ContentLine) -> list[str]:
-        told = [self.texts["prorated"] if line.is_proration else "", self.taxes.get(line.id, "")]
+    def _describe_terms(self, line: ContentLine, taxes: Mapping[str, str]) -> list[str]:
+        told = [self.texts["prorated"] if line.is_proration else "", taxes.get(line.id, "")]
         return [text for text in told if text]
 
     def _name_owner(self, line: ContentLine) -> str:

@@ -35,7 +35,8 @@ def find_untruths(content: InvoiceContent, body: bytes) -> list[str]:
 
     Of an invoice number, total with its currency, taxes in its prices, amount due, account, and while it is to be paid
     the due date; of a receipt its invoice, the day and amount of the payment and what remains; of a credit note its
-    invoice, day, total and taxes in its prices. Line breaks, blanks, ligatures and look-alike forms of characters make no difference.
+    invoice, day, total and taxes in its prices. Line breaks, blanks, ligatures and look-alike forms of characters make
+    no difference.
     """
     text = read_text(body)
     places = [place for place, character in enumerate(text) if not character.isspace()]

@@ -20,7 +20,7 @@ from invoices.papers.sums import (
     tell_included_tax,
 )
 from invoices.rendering.fonts import make_printable
-from invoices.sections import UNITS_SHOWN, Row, Section, get_title, group_lines
+from invoices.sections import UNITS_SHOWN, Row, Section, find_common_tax, get_title, group_lines
 from invoices.taxes import describe_line_taxes
 
 #: Stripe's reasons. https://docs.stripe.com/api/credit_notes/object
@@ -105,11 +105,14 @@ def _build_section(
     title = get_title(first, texts)
     has_period = first.kind not in ("managed", "custom")
     has_total = len(lines) > 1
+    common = find_common_tax(lines, taxes)
+    period = formatter.days(first.period_start, first.period_end) if has_period else ""
+    own = {} if common else taxes
     return Section(
         title=title,
-        note=formatter.days(first.period_start, first.period_end) if has_period else "",
+        note=" · ".join(part for part in (period, common) if part),
         unit_note=texts["per_thousand"] if first.kind in USAGE_TYPES else "",
-        rows=[_build_row(content, line, formatter, texts, taxes.get(line.id, "")) for line in lines],
+        rows=[_build_row(content, line, formatter, texts, own.get(line.id, "")) for line in lines],
         total_label=texts["section_total"].format(section=title) if has_total else "",
         total=formatter.money(sum(line.amount_minor for line in lines), content.currency)
         if has_total

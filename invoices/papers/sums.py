@@ -52,7 +52,7 @@ def build_taxes(content: InvoiceContent, formatter: Formatter, texts: Mapping[st
         Sum(
             label=texts[TAX_NOTES[group.category]]
             if group.category in TAX_NOTES
-            else texts["tax_at"].format(
+            else texts["tax_on_top_at" if content.has_inclusive_taxes else "tax_at"].format(
                 rate=formatter.decimal(group.rate or Decimal(0)),
                 basis=formatter.money(basis, content.currency),
             ),

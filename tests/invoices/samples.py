@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from itertools import zip_longest
 from typing import Any
 
-from billing_worker.core.money import round_half_up
 from billing_worker.core.rating import USAGE_TYPES
 from invoices.content import (
     BankAccount,
@@ -16,16 +14,20 @@ from invoices.content import (
     Correction,
     DailyUsage,
     InvoiceContent,
-    LineTax,
     Party,
     Payment,
     PostalAddress,
     UsageSeries,
 )
-
-OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)
-NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
-DECEMBER = datetime(2026, 12, 1, tzinfo=UTC)
+from tests.invoices.sample_lines import (
+    NOVEMBER,
+    OCTOBER,
+    build_job,
+    build_line,
+    build_tiers,
+    charge_lines,
+    include_taxes,
+)
 
 SELLER = Party(
     name="Lumenade Media, Inc.",
@@ -46,39 +48,6 @@ BUYER = Party(
     country="US",
     email="ap@northwind.example.com",
 )
-
-
-def build_line(kind: str, amount_minor: int | None = None, **changes: Any) -> ContentLine:
-    """A line of account 1042; the amount is quantity times unit price unless it is given."""
-    in_arrears = kind in ("ST", "RM", "CV")
-    values: dict[str, Any] = {
-        "id": f"il_{kind}",
-        "kind": kind,
-        "account_id": 1042,
-        "account_name": "Northwind Advertising LLC",
-        "description": {"sub": "Growth plan", "managed": "Campaign set-up"}.get(kind, f"{kind} impressions"),
-        "quantity": 1,
-        "unit_amount_decimal": None,
-        "discount_minor": 0,
-        "tax_minor": 0,
-        "period_start": OCTOBER if in_arrears else NOVEMBER,
-        "period_end": NOVEMBER if in_arrears else DECEMBER,
-        "is_proration": False,
-        **changes,
-    }
-    if amount_minor is None:
-        amount_minor = round_half_up(values["quantity"] * values["unit_amount_decimal"])
-    return ContentLine(**values, amount_minor=amount_minor)
-
-
-def build_tiers(kind: str, *tiers: tuple[int, str], **changes: Any) -> list[ContentLine]:
-    """One line per tier: units in it and minor units per impression."""
-    return [
-        build_line(
-            kind, id=f"il_{kind}{index}", quantity=units, unit_amount_decimal=Decimal(price), **changes
-        )
-        for index, (units, price) in enumerate(tiers)
-    ]
 
 
 #: How a month runs: weekdays are busier, the middle of the month most of all.
@@ -103,19 +72,6 @@ def tell_days(content: InvoiceContent) -> InvoiceContent:
     return content.model_copy(update={"daily_usage": usage})
 
 
-def build_job(title: str, amount_minor: int, day: int, *, number: int = 0) -> ContentLine:
-    moment = OCTOBER + timedelta(days=day - 1, hours=15)
-    return build_line(
-        "managed",
-        amount_minor,
-        id=f"il_job{day}_{number}",
-        description=title,
-        unit_amount_decimal=Decimal(amount_minor),
-        period_start=moment,
-        period_end=moment,
-    )
-
-
 def build_content(lines: list[ContentLine] | None = None, **changes: Any) -> InvoiceContent:
     """An open invoice whose sums come out; anything can be overridden."""
     if lines is None:
@@ -128,7 +84,8 @@ def build_content(lines: list[ContentLine] | None = None, **changes: Any) -> Inv
     subtotal = sum(line.amount_minor for line in lines)
     tax = changes.setdefault("total_tax_minor", sum(line.tax_minor for line in lines))
     discount = changes.setdefault("total_discount_minor", sum(line.discount_minor for line in lines))
-    total = subtotal + tax - discount
+    changes = {**tell_tax_sums(lines, subtotal - discount), **changes}
+    total = subtotal + tax - changes.get("inclusive_tax_minor", 0) - discount
     due = changes.get("amount_due_minor", total)
     paid = due if changes.get("status") == "paid" else 0
     values: dict[str, Any] = {
@@ -163,6 +120,14 @@ def build_content(lines: list[ContentLine] | None = None, **changes: Any) -> Inv
     return InvoiceContent(**values)
 
 
+def tell_tax_sums(lines: list[ContentLine], gross_minor: int) -> dict[str, Any]:
+    """What Stripe says of taxes in prices; `gross_minor` are the lines after discounts."""
+    inside = sum(line.inclusive_tax_minor for line in lines)
+    if not inside:
+        return {}
+    return {"inclusive_tax_minor": inside, "total_excluding_tax_minor": gross_minor - inside}
+
+
 def _paid() -> InvoiceContent:
     return build_content(status="paid", paid_at=NOVEMBER + timedelta(hours=2), number="NWA-0006")
 
@@ -181,6 +146,7 @@ def build_receipt(content: InvoiceContent | None = None, **changes: Any) -> Invo
         "method": "card",
         "brand": "visa",
         "last4": "4242",
+        "invoice_tax_minor": invoice.total_tax_minor if invoice.inclusive_tax_minor else 0,
         **changes,
     }
     payment = Payment(**values)
@@ -197,6 +163,8 @@ def build_receipt(content: InvoiceContent | None = None, **changes: Any) -> Invo
             "subtotal_minor": payment.amount_minor,
             "total_discount_minor": 0,
             "total_tax_minor": 0,
+            "inclusive_tax_minor": 0,
+            "total_excluding_tax_minor": None,
             "total_minor": payment.amount_minor,
             "amount_paid_minor": paid,
             "amount_remaining_minor": invoice.amount_due_minor - paid,
@@ -236,7 +204,9 @@ def build_credit_note(
     status, voided_at = changes.pop("status", "issued"), changes.pop("voided_at", None)
     subtotal = sum(line.amount_minor for line in lines)
     discount, tax = sum(line.discount_minor for line in lines), sum(line.tax_minor for line in lines)
-    total = subtotal - discount + tax
+    sums = {"inclusive_tax_minor": 0, "total_excluding_tax_minor": None}
+    sums.update(tell_tax_sums(lines, subtotal - discount))
+    total = subtotal - discount + tax - (sums["inclusive_tax_minor"] or 0)
     given = {name: value for name, value in changes.items() if name.endswith("_minor")} or {
         "refunded_minor": total
     }
@@ -262,6 +232,7 @@ def build_credit_note(
             "subtotal_minor": subtotal,
             "total_discount_minor": discount,
             "total_tax_minor": tax,
+            **sums,
             "total_minor": total,
             "starting_balance_minor": 0,
             "amount_due_minor": total,
@@ -378,22 +349,6 @@ def _child() -> InvoiceContent:
     return build_content(charge_lines(lines, percent=Decimal("6.25"), discounts=[5000]))
 
 
-def charge_lines(
-    lines: list[ContentLine], *, percent: Decimal, discounts: list[int] | None = None
-) -> list[ContentLine]:
-    """The lines with a discount each (none where the list ends) and tax on what it leaves."""
-    charged = []
-    for line, discount in zip_longest(lines, discounts or [], fillvalue=0):
-        assert isinstance(line, ContentLine)
-        assert isinstance(discount, int)
-        taxable = line.amount_minor - discount
-        tax = round_half_up(taxable * percent / 100)
-        told = LineTax(amount_minor=tax, taxable_minor=taxable, percentage=percent, reason="standard_rated")
-        changes = {"discount_minor": discount, "tax_minor": tax, "taxes": (told,)}
-        charged.append(line.model_copy(update=changes))
-    return charged
-
-
 def _managed() -> InvoiceContent:
     jobs = [
         build_job(f"{title} {number}", 35000 + 1250 * number, 1 + number)
@@ -452,6 +407,69 @@ def _zero() -> InvoiceContent:
     return build_content(lines, status="paid", paid_at=NOVEMBER + timedelta(hours=1))
 
 
+def _french() -> InvoiceContent:
+    """The price is what the customer pays: 20 % are in it. A coupon took 10 % off the fee."""
+    buyer = Party(
+        name="Régie Belle Étoile SARL",
+        address=("18 rue des Tanneurs", "69002 Lyon", "France"),
+        country="FR",
+        email="compta@belle-etoile.example.com",
+        tax_ids=("FR00000000000",),
+        postal=PostalAddress(line1="18 rue des Tanneurs", city="Lyon", postal_code="69002"),
+        vat_id="FR00000000000",
+    )
+    lines = [
+        build_line("sub", unit_amount_decimal=Decimal(49999), description="Growth plan"),
+        *build_tiers("ST", (1_000_000, "0"), (733_333, "0.1475")),
+    ]
+    return build_content(
+        include_taxes(lines, percent=Decimal(20), discounts=[5000]),
+        currency="eur",
+        locale="fr_FR",
+        page_size="A4",
+        buyer=buyer,
+        number="RBE-0004",
+        invoice_format="facturx",
+    )
+
+
+def _japanese_two_rates() -> InvoiceContent:
+    """Both rates of the consumption tax, inside the prices and not told by Stripe: each with its net and its tax."""
+    japanese = _japanese()
+    fee, *usage, work = japanese.lines
+    paper = work.model_copy(
+        update={
+            "id": "il_paper",
+            "description": "業界紙の定期購読",
+            "amount_minor": 4321,
+            "unit_amount_decimal": Decimal(4321),
+        }
+    )
+    lines = include_taxes([fee, *usage, work], percent=Decimal(10), is_told=False)
+    lines += include_taxes([paper], percent=Decimal(8), is_told=False)
+    kept = {name: getattr(japanese, name) for name in ("currency", "locale", "page_size", "buyer")}
+    return build_content(lines, **kept, number="MNT-0004")
+
+
+def _mixed() -> InvoiceContent:
+    """19 % in the prices of the plan, 7 % on top of a job, and discounts on both: every line bears what it says."""
+    german = _german()
+    lines = include_taxes(list(german.lines[:4]), percent=Decimal(19), discounts=[8990, 0, 3333])
+    job = build_job("Fachbuch, gedruckt", 4999, 9)
+    lines += charge_lines([job], percent=Decimal(7), discounts=[500])
+    kept = {
+        name: getattr(german, name)
+        for name in ("currency", "locale", "page_size", "buyer", "collection_method", "due_at")
+    }
+    return build_content(lines, **kept, number="GMH-0015", invoice_format="facturx")
+
+
+def _credit_note_french() -> InvoiceContent:
+    fee = build_line("sub", 12345, unit_amount_decimal=None, quantity=None, description="")
+    lines = include_taxes([fee], percent=Decimal(20), discounts=[1235])
+    return build_credit_note(lines, of=_french(), memo="", balance_minor=11110)
+
+
 #: Variant -> document, in the order of the gallery.
 VARIANTS: dict[str, Callable[[], InvoiceContent]] = {
     "open": lambda: tell_days(build_content()),
@@ -470,6 +488,11 @@ VARIANTS: dict[str, Callable[[], InvoiceContent]] = {
     "credit-note-german": _credit_note_german,
     "credit-note-japanese": _credit_note_japanese,
     "credit-note-void": _credit_note_void,
+    "eur-tax-included": _french,
+    "jpy-tax-included": _japanese_two_rates,
+    "eur-tax-mixed": _mixed,
+    "credit-note-tax-included": _credit_note_french,
+    "receipt-tax-included": lambda: build_receipt(_french()),
     "receipt": build_receipt,
     "receipt-german": _receipt_german,
     "receipt-japanese": _receipt_japanese,
