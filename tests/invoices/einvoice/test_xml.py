@@ -27,6 +27,7 @@ from tests.invoices.samples import (
     build_line,
     build_tiers,
     charge_lines,
+    include_taxes,
 )
 
 NS = {"ram": RAM}
@@ -107,6 +108,66 @@ def test_everything_at_once():
     assert any(
         "250,00" in note for note in read(xml, "ram:Content") + read(xml, "ram:IncludedNote/ram:Content")
     )
+
+
+def test_taxes_in_prices_are_taken_out_of_lines_and_discounts():
+    # 899.00 - 89.90 hold 129.18 of tax: 679.92 are left, and 75.55 of the discount was not tax (19 %).
+    xml = build_xml(VARIANTS["eur-tax-mixed"]())
+    sums = read(xml, "ram:SpecifiedTradeSettlementLineMonetarySummation/ram:LineTotalAmount")
+    assert sums == ["755.47", "0.00", "1455.88", "6400.82", "49.99"]
+    for path, expected in {
+        "ram:LineTotalAmount": "8662.16",
+        "ram:AllowanceTotalAmount": "108.56",
+        "ram:TaxBasisTotalAmount": "8553.60",
+        "ram:TaxTotalAmount": "1619.78",
+        "ram:GrandTotalAmount": "10173.38",
+    }.items():
+        assert read(xml, path)[-1] == expected, path
+    taxes = "ram:ApplicableHeaderTradeSettlement/ram:ApplicableTradeTax/"
+    assert read(xml, taxes + "ram:RateApplicablePercent") == ["19", "7"]
+    assert read(xml, taxes + "ram:BasisAmount") == ["8508.61", "44.99"]
+    assert read(xml, taxes + "ram:CalculatedAmount") == ["1616.63", "3.15"]
+    allowances = "ram:SpecifiedTradeAllowanceCharge/ram:ActualAmount"
+    assert read(xml, allowances) == ["103.56", "5.00"]
+
+
+def test_net_prices_give_their_lines_to_the_cent():
+    lines = [
+        build_line("sub", unit_amount_decimal=Decimal(11900)),  # 100.00 and 19.00 of tax
+        build_line("sub", quantity=3, unit_amount_decimal=Decimal(100), id="il_3"),  # 2.52 and 0.48
+        build_line("sub", quantity=5, unit_amount_decimal=Decimal(99), id="il_5"),  # 4.16 and 0.79
+        make_credit_line(),  # -123.45: -103.74 and -19.71
+        *build_tiers("ST", (1_000_003, "0.119")),  # 1,000.00 (1,190.00 and 0.357 cents) and 190.00
+    ]
+    content = as_facturx(build_content(include_taxes(lines, percent=Decimal(19))))
+    assert find_einvoice_problems(content) == []
+    xml = build_xml(content)
+    assert read(xml, "ram:NetPriceProductTradePrice/ram:ChargeAmount") == [
+        "100", "0.84", "0.832", "103.74", "1"
+    ]  # fmt: skip
+    assert read(xml, "ram:BilledQuantity") == ["1", "3", "5", "-1", "1000003"]
+    sums = read(xml, "ram:SpecifiedTradeSettlementLineMonetarySummation/ram:LineTotalAmount")
+    assert sums == ["100.00", "2.52", "4.16", "-103.74", "1000.00"]
+
+
+def test_awkward_cents_pass_the_official_rules(find_broken_rules):
+    """Two hundred lines at three rates, inside and on top, with discounts: each rounded for itself."""
+    lines: list[ContentLine] = []
+    for number in range(200):
+        price, rate = 1 + number * 7919 % 997, (Decimal(19), Decimal(7), Decimal("5.5"))[number % 3]
+        line = build_line(
+            "managed",
+            quantity=1 + number % 4,
+            unit_amount_decimal=Decimal(price),
+            id=f"il_{number}",
+        )
+        charge = charge_lines if number % 5 == 0 else include_taxes
+        lines += charge([line], percent=rate, discounts=[price // 3 if number % 7 == 0 else 0])
+    content = as_facturx(build_content(lines, currency="eur"))
+    assert find_einvoice_problems(content) == []
+    xml = build_xml(content)
+    assert find_broken_rules(xml) == []
+    assert xml_check_xsd(xml, flavor="factur-x", level="en16931")
 
 
 def test_prices_below_a_cent_are_exact_and_shown_for_a_thousand():
