@@ -23,8 +23,9 @@ from billing_worker.webhooks.selectors import count_states
 from billing_worker.webhooks.states import InboxState
 from cohorts.models import Cohort
 from cohorts.states import SIGNATURES_NEEDED
-from invoices.models import InvoiceDocument, InvoiceMail
-from invoices.states import DocumentState, MailState
+from invoices.attention import NEEDS, find_needing_once
+from invoices.models import InvoiceDocument, InvoiceMail, ManagedCharge
+from invoices.states import ChargeState, DocumentState, MailState
 from metering.selectors import count_events_by_state
 from metering.states import EventState
 from reconciliation.models import Drift, ReconciliationRun
@@ -44,6 +45,16 @@ class Card:
     detail: str
     link: str
     tone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """So many of something wait for a person; the link leads to exactly those."""
+
+    count: int
+    title: str
+    advice: str
+    link: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,8 @@ def build_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
         **context,
         "title": "Overview",
         "period": period,
-        "cards": list(_build_cards(period)) if may_see["cohorts"] else [],
+        "cards": list(_build_cards(request, period)) if may_see["cohorts"] else [],
+        "waiting": list(_list_waiting(request)) if may_see["cohorts"] else [],
         "cohort_rows": _build_cohort_rows() if may_see["cohorts"] else [],
         "signatures_needed": SIGNATURES_NEEDED,
         "open_alerts": list(list_open_alerts()[:ALERTS_SHOWN]) if may_see["alerts"] else [],
@@ -96,9 +108,35 @@ def count_open_drifts(request: HttpRequest) -> int:
     return Drift.objects.filter(state=DriftState.OPEN).count()
 
 
+def count_documents_waiting(request: HttpRequest) -> int:
+    """Badge of the sidebar."""
+    return _count_documents(request)
+
+
+def _count_documents(request: HttpRequest) -> int:
+    return len(set().union(*find_needing_once(request).values()))
+
+
 def count_alerts(request: HttpRequest) -> int:
     """Badge of the sidebar."""
     return list_open_alerts().count()
+
+
+def _list_waiting(request: HttpRequest) -> Iterator[Waiting]:
+    """What of the invoices needs a person; nothing is a good day."""
+    documents = reverse("admin:invoices_invoicedocument_changelist")
+    needing = find_needing_once(request)
+    for need in NEEDS:
+        if needing[need.key]:
+            yield Waiting(len(needing[need.key]), need.title, need.advice, f"{documents}?needs={need.key}")
+    refused = ManagedCharge.objects.filter(state=ChargeState.REJECTED).count()
+    if refused:
+        yield Waiting(
+            refused,
+            "Managed service refused by Stripe",
+            "Mend the cause and try again, or give it up.",
+            f"{reverse('admin:invoices_managedcharge_changelist')}?state__exact={ChargeState.REJECTED}",
+        )
 
 
 def _choose_period() -> Period:
@@ -112,9 +150,9 @@ def _choose_period() -> Period:
     return Period.parse(newest) if newest else Period.of(timezone.now()).previous()
 
 
-def _build_cards(period: Period) -> Iterator[Card]:
+def _build_cards(request: HttpRequest, period: Period) -> Iterator[Card]:
     yield _build_billed_card(period)
-    yield _build_delivery_card(period)
+    yield _build_delivery_card(request, period)
     yield _build_usage_card(period)
     open_drifts = Drift.objects.filter(state=DriftState.OPEN).count()
     yield Card(
@@ -155,26 +193,18 @@ def _build_billed_card(period: Period) -> Card:
     )
 
 
-def _build_delivery_card(period: Period) -> Card:
-    documents = InvoiceDocument.objects.filter(period__gte=str(period))
-    stored = documents.filter(state=DocumentState.STORED).count()
-    stuck = documents.filter(state__in=[DocumentState.BLOCKED, DocumentState.FAILED]).count()
-    mails = Counter(
-        dict(
-            InvoiceMail.objects.filter(document__period__gte=str(period))
-            .order_by()
-            .values_list("state")
-            .annotate(count=Count("pk"))
-        )
-    )
-    sent = mails[MailState.SENT] + mails[MailState.DELIVERED]
-    stuck += sum(mails[state] for state in (MailState.UNKNOWN, MailState.FAILED, MailState.BOUNCED))
+def _build_delivery_card(request: HttpRequest, period: Period) -> Card:
+    stored = InvoiceDocument.objects.filter(period__gte=str(period), state=DocumentState.STORED).count()
+    mails = InvoiceMail.objects.filter(document__period__gte=str(period))
+    counted = Counter(dict(mails.order_by().values_list("state").annotate(count=Count("pk"))))
+    sent = counted[MailState.SENT] + counted[MailState.DELIVERED]
+    waiting = _count_documents(request)
     return Card(
         "Invoice PDFs",
         (f"{stored:,}",),
-        f"{sent:,} mailed, {stuck:,} stuck",
-        reverse("admin:invoices_invoicedocument_changelist"),
-        "bad" if stuck else "",
+        f"{sent:,} mailed since {period}, {waiting:,} documents wait for a person",
+        reverse("admin:invoices_invoicedocument_changelist") + ("?needs=any" if waiting else ""),
+        "bad" if waiting else "",
     )
 
 

@@ -19,11 +19,12 @@ from unfold.decorators import display
 
 from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
-from cohorts.document_filters import CohortFilter, DriftFilter
+from cohorts.document_filters import CohortFilter, DriftFilter, link_cohort_and_drift
 from cohorts.models import Cohort, CohortMember, SignOff, SubscriptionChange
 from cohorts.page import build_cohort_page
 from cohorts.services import open_gate, reconcile_cohort, sign_off, start_dual_run
 from invoices.admin import InvoiceDocumentAdmin
+from invoices.document_page import add_links
 from metering.console.seam_form import describe_change, show_seam_form
 from metering.services.arming import SeamChange
 
@@ -36,6 +37,7 @@ STATE_LABELS = {
 }
 
 InvoiceDocumentAdmin.add_filters(CohortFilter, DriftFilter)
+add_links(link_cohort_and_drift)
 
 
 class ReadOnlyAdmin(FoldedSearch, ModelAdmin):

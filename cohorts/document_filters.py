@@ -7,8 +7,11 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 
 from cohorts.models import Cohort
+from invoices.document_page import Link
+from invoices.models import InvoiceDocument
 from reconciliation.models import Drift
 from reconciliation.states import DriftState
 
@@ -46,3 +49,24 @@ class DriftFilter(admin.SimpleListFilter):
         if self.value() == "none":
             return queryset.filter(~Exists(drifts))
         return queryset
+
+
+def link_cohort_and_drift(document: InvoiceDocument) -> list[Link]:
+    """From a document's page to the cohort of its account and to the drifts of its month."""
+    links = []
+    cohort = Cohort.objects.filter(members__account=document.account_id).first()
+    if cohort is not None:
+        links.append(Link(f"Cohort {cohort.name}", reverse("admin:cohorts_cohort_change", args=[cohort.pk])))
+    drifts = Drift.objects.filter(account=document.account_id, period=document.period)
+    open_drifts = drifts.filter(state=DriftState.OPEN).count()
+    if drifts.exists():
+        page = reverse("admin:reconciliation_drift_changelist")
+        title = f"{open_drifts} open drift{'' if open_drifts == 1 else 's'}" if open_drifts else "Drifts"
+        links.append(
+            Link(
+                f"{title} of {document.period}",
+                f"{page}?account__id__exact={document.account_id}&period={document.period}",
+                "danger" if open_drifts else "",
+            )
+        )
+    return links

@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from tempfile import TemporaryFile
 from typing import Any, ClassVar, TypeVar
 
-from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    StreamingHttpResponse,
+)
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import mark_safe
 from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from billing_worker.accounts.audit import record_audit
 from billing_worker.accounts.forms import ReasonForm
+from billing_worker.accounts.models import Account
 from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from billing_worker.core.money import format_minor
-from invoices.credits import tell_credits
-from invoices.filters import CurrencyFilter, DeliveryFilter, LocaleFilter
-from invoices.models import InvoiceDocument, InvoiceMail, ManagedCharge, PaymentAttempt
+from invoices.addresses import split_addresses
+from invoices.attention import NEEDS, find_needing_once
+from invoices.document_page import MAIL_TONES, build_document_page
+from invoices.exports.document_list import iterate_csv, write_workbook
+from invoices.filters import CurrencyFilter, DeliveryFilter, LocaleFilter, NeedsFilter
+from invoices.models import InvoiceDocument, InvoiceMail, ManagedCharge
 from invoices.previewing.console import TemplateComparisonAdmin
 from invoices.previewing.models import TemplateComparison
 from invoices.selectors import annotate_mail_state
 from invoices.services.charge_decisions import give_up_charges, retry_charges
 from invoices.services.documents import request_revision
 from invoices.services.downloads import open_download
-from invoices.services.mails import list_other_contacts, resend_document, settle_mail, split_addresses
-from invoices.services.timeline import compile_timeline, measure_steps
+from invoices.services.mails import resend_document, settle_mail, waive_mail
 from invoices.states import ChargeState, DocumentKind, DocumentState, MailState
 
 T = TypeVar("T")
@@ -44,18 +57,6 @@ DOCUMENT_LABELS = {
     DocumentState.RENDERING: "info",
     DocumentState.BLOCKED: "danger",
     DocumentState.FAILED: "danger",
-}
-MAIL_LABELS = {
-    MailState.SENT: "success",
-    MailState.DELIVERED: "success",
-    MailState.QUEUED: "info",
-    MailState.SENDING: "info",
-    MailState.DEFERRED: "warning",
-    MailState.UNKNOWN: "warning",
-    MailState.REFUSED: "warning",
-    MailState.BOUNCED: "danger",
-    MailState.COMPLAINED: "danger",
-    MailState.FAILED: "danger",
 }
 
 
@@ -82,7 +83,15 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
         *("number", "kind", "account", "period", "show_total", "show_status", "revision"),
         *("show_state", "show_mail", "created_at"),
     ]  # fmt: skip
-    list_filter: ClassVar = ["state", DeliveryFilter, "period", CurrencyFilter, "kind", LocaleFilter]
+    list_filter: ClassVar = [
+        NeedsFilter,
+        "state",
+        DeliveryFilter,
+        "period",
+        CurrencyFilter,
+        "kind",
+        LocaleFilter,
+    ]
     search_fields: ClassVar = ["number", "invoice__stripe_invoice_id", "account__name", "=account__id"]
     date_hierarchy = "created_at"
     #: Loaded for the rows shown, after them: joined, MariaDB may read and sort every document for the first page.
@@ -109,6 +118,8 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
         )
     ]
     change_form_outer_before_template = "invoices/admin/document.html"
+    list_before_template = "invoices/admin/document_list_tools.html"
+    show_full_result_count = False
 
     @classmethod
     def add_filters(cls, *filters: type[admin.SimpleListFilter]) -> None:
@@ -136,7 +147,7 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
     def show_state(self, document: InvoiceDocument) -> tuple[str, str]:
         return document.state, document.get_state_display()
 
-    @display(description="Mail", label=MAIL_LABELS)
+    @display(description="Mail", label=MAIL_TONES)
     def show_mail(self, document: InvoiceDocument) -> str | tuple[str, str]:
         state = getattr(document, "mail_state", None)
         return (state, MailState(state).label) if state else ""
@@ -151,10 +162,77 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
 
         return [
             route("pdf", self.show_pdf, "pdf"),
-            route("revise", require_POST(self.revise), "revise"),
-            route("resend", require_POST(self.resend), "resend"),
+            route("revise", self._posted(self.revise), "revise"),
+            route("resend", self._posted(self.resend), "resend"),
+            route("waive", self._posted(self.waive), "waive"),
+            path(
+                "export.<str:kind>/",
+                self.admin_site.admin_view(self.export),
+                name="invoices_invoicedocument_export",
+            ),
             *super().get_urls(),
         ]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list, with links to what waits for a person and to the list as a file."""
+        chosen = request.GET.get("needs", "")
+        account = request.GET.get("account__id__exact", "")
+        needing = find_needing_once(request)
+        context = {
+            "needs": [(need, len(needing[need.key])) for need in NEEDS],
+            "nothing_needed": not any(needing.values()),
+            "chosen_need": chosen,
+            "advice": next((need.advice for need in NEEDS if need.key == chosen), ""),
+            "list_query": request.GET.urlencode(),
+            "only_account": Account.objects.filter(pk=account).first() if account.isdecimal() else None,
+            **(extra_context or {}),
+        }
+        response: HttpResponse = super().changelist_view(request, context)
+        return response
+
+    def export(self, request: HttpRequest, kind: str) -> HttpResponseBase:
+        """The filtered list as CSV or XLSX; who took it is audited."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if kind not in ("csv", "xlsx"):
+            raise Http404
+        try:
+            documents = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters:
+            raise Http404 from None
+        now = timezone.now()
+        record_audit(
+            actor=_name(request),
+            action="invoices.list_exported",
+            subject_type="InvoiceDocument",
+            subject_id=kind,
+            at=now,
+            after={"filters": request.GET.dict()},
+        )
+        name = f"documents-{now:%Y%m%d-%H%M}.{kind}"
+        if kind == "csv":
+            return StreamingHttpResponse(
+                iterate_csv(documents),
+                content_type="text/csv; charset=utf-8",
+                headers={"Content-Disposition": f'attachment; filename="{name}"'},
+            )
+        file = TemporaryFile()  # noqa: SIM115 - the answer closes it
+        write_workbook(documents, file)
+        file.seek(0)
+        return FileResponse(file, as_attachment=True, filename=name)
+
+    def _posted(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        """Forms only. A look at the address (after a log-in in between) leads to the page, where nothing was done."""
+
+        def guarded(request: HttpRequest, document_id: int) -> HttpResponse:
+            if request.method == "POST":
+                return view(request, document_id)
+            messages.warning(request, "Nothing was done: press the button on this page.")
+            return _back(get_object_or_404(InvoiceDocument, pk=document_id))
+
+        return guarded
 
     def change_view(
         self,
@@ -170,22 +248,8 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
         )
         context = dict(extra_context or {})
         if document is not None:
-            context |= {
-                "document": document,
-                "document_total": format_minor(document.total_minor, document.currency),
-                "timeline": measure_steps(compile_timeline(document.invoice)),
-                "stripe_url": _make_stripe_url(document),
-                "attempts": _tell_attempts(document),
-                "credits": tell_credits(document.invoice),
-                "superseded_by": _find_successor(document),
-                "lacks_paid": _lacks_paid(document),
-                "revisions": _select_revisions(document).order_by("revision"),
-                "others": _select_others(document),
-                "open_mails": document.mails.filter(state__in=[MailState.UNKNOWN, MailState.FAILED]),
-                "lost_mails": _find_lost_mails(document),
-                "can_revise": request.user.has_perm("invoices.rerender_invoicedocument"),
-                "can_resend": request.user.has_perm("invoices.resend_invoicemail"),
-            }
+            context |= build_document_page(document, request.user)
+            context["typed"] = _read_typed(request)
         response: HttpResponse = super().change_view(request, object_id, form_url, context)
         return response
 
@@ -209,7 +273,7 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
     def revise(self, request: HttpRequest, document_id: int) -> HttpResponse:
         """Make a new revision of what the document is about, and mail it to whom a person says."""
         document = get_object_or_404(InvoiceDocument, pk=document_id)
-        reason = request.POST.get("reason", "").strip()
+        reason = request.POST.get("reason", "")
         mail_to = split_addresses(request.POST.get("to", ""))
         if mail_to and not request.user.has_perm("invoices.resend_invoicemail"):
             raise PermissionDenied
@@ -224,35 +288,52 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
                 now=timezone.now(),
             )
 
-        if not reason:
-            messages.error(request, "Say why the document is made again.")
-        elif (revised := _try(request, "invoices.rerender_invoicedocument", act)) is not None:
-            mailed = (
-                f"mailed to {revised.mail_to} once it is stored"
-                if revised.mail_to
-                else "not mailed by itself"
-            )
-            messages.success(request, f"Revision {revised.revision} is on its way. It is {mailed}.")
-            document = revised
-        return redirect("admin:invoices_invoicedocument_change", document.pk)
+        revised = _try(request, "invoices.rerender_invoicedocument", act)
+        if revised is None:
+            return _back(document, revise="1", reason=reason)
+        mailed = (
+            f"mailed to {revised.mail_to} once it is stored" if revised.mail_to else "not mailed by itself"
+        )
+        messages.success(request, f"Revision {revised.revision} is on its way. It is {mailed}.")
+        return _back(revised)
 
     def resend(self, request: HttpRequest, document_id: int) -> HttpResponse:
         """Send the document once more."""
         document = get_object_or_404(InvoiceDocument, pk=document_id)
+        seen, to, reason = (request.POST.get(name, "") for name in ("seen", "to", "reason"))
 
         def act() -> InvoiceMail:
             return resend_document(
                 document_id=document.pk,
-                to=split_addresses(request.POST.get("to", "")),
+                to=split_addresses(to),
+                reason=reason,
+                actor=_name(request),
+                now=timezone.now(),
+                seen_sequence=int(seen) if seen.removeprefix("-").isdecimal() else None,
+                older_is_meant="older" in request.POST,
+            )
+
+        mail = _try(request, "invoices.resend_invoicemail", act)
+        if mail is None:
+            return _back(document, send="1", to=to, reason=reason)
+        messages.success(request, f"Queued for {', '.join(mail.to)}.")
+        return _back(document)
+
+    def waive(self, request: HttpRequest, document_id: int) -> HttpResponse:
+        """Nobody is mailed about this revision, and why."""
+        document = get_object_or_404(InvoiceDocument, pk=document_id)
+
+        def act() -> InvoiceDocument:
+            return waive_mail(
+                document_id=document.pk,
                 reason=request.POST.get("reason", ""),
                 actor=_name(request),
                 now=timezone.now(),
             )
 
-        mail = _try(request, "invoices.resend_invoicemail", act)
-        if mail is not None:
-            messages.success(request, f"Queued for {', '.join(mail.to)}.")
-        return redirect("admin:invoices_invoicedocument_change", document.pk)
+        if _try(request, "invoices.resend_invoicemail", act) is not None:
+            messages.success(request, "Nobody is mailed about this revision.")
+        return _back(document)
 
 
 admin.site.register(TemplateComparison, TemplateComparisonAdmin)
@@ -295,7 +376,7 @@ class InvoiceMailAdmin(ReadOnlyAdmin):
         )
         return format_html_join(mark_safe("<br>"), "{}: {}", rows)
 
-    @display(description="State", ordering="state", label=MAIL_LABELS)
+    @display(description="State", ordering="state", label=MAIL_TONES)
     def show_state(self, mail: InvoiceMail) -> tuple[str, str]:
         return mail.state, mail.get_state_display()
 
@@ -386,53 +467,15 @@ class ManagedChargeAdmin(ReadOnlyAdmin):
         return charge.state, charge.get_state_display()
 
 
-def _make_stripe_url(document: InvoiceDocument) -> str:
-    """The invoice in Stripe's dashboard; empty with the sandbox, which has none."""
-    env = settings.ENV
-    if env.uses_sandbox:
-        return ""
-    mode = "" if env.has_live_key else "test/"
-    return f"https://dashboard.stripe.com/{mode}invoices/{document.invoice.stripe_invoice_id}"
+def _read_typed(request: HttpRequest) -> dict[str, str]:
+    """What the person had typed into the form that was refused: it is offered again."""
+    return {name: request.GET.get(name, "") for name in ("send", "revise", "to", "reason")}
 
 
-def _tell_attempts(document: InvoiceDocument) -> list[tuple[PaymentAttempt, str]]:
-    """The invoice's payment attempts, oldest first, each with its amount."""
-    attempts = document.invoice.payment_attempts.all()
-    return [(attempt, format_minor(attempt.amount_minor, attempt.currency)) for attempt in attempts]
-
-
-def _find_successor(document: InvoiceDocument) -> InvoiceDocument | None:
-    """The newest stored revision, if it is a later one."""
-    later = _select_revisions(document).filter(revision__gt=document.revision)
-    return later.filter(state=DocumentState.STORED).order_by("-revision").first()
-
-
-def _select_revisions(document: InvoiceDocument) -> QuerySet[InvoiceDocument]:
-    """All revisions about the same thing: the invoice, or one payment or credit note of it."""
-    return InvoiceDocument.objects.filter(
-        invoice=document.invoice_id, kind=document.kind, subject=document.subject
-    )
-
-
-def _lacks_paid(document: InvoiceDocument) -> bool:
-    """Whether the invoice was paid and no revision says so."""
-    is_paid = document.kind == DocumentKind.INVOICE and document.invoice.status == "paid"
-    return is_paid and not any(
-        revision.content["status"] == "paid" for revision in _select_revisions(document)
-    )
-
-
-def _select_others(document: InvoiceDocument) -> QuerySet[InvoiceDocument]:
-    """What else was made about the invoice: of each other subject the first revision, oldest first."""
-    others = InvoiceDocument.objects.filter(invoice=document.invoice_id, revision=1)
-    return others.exclude(kind=document.kind, subject=document.subject).order_by("created_at", "pk")
-
-
-def _find_lost_mails(document: InvoiceDocument) -> list[tuple[InvoiceMail, list[str]]]:
-    """The newest mail of a document if it did not arrive, with whom else to send it to."""
-    newest = document.mails.order_by("-sequence").first()
-    lost = (MailState.BOUNCED, MailState.COMPLAINED, MailState.FAILED)
-    return [(newest, list_other_contacts(newest))] if newest and newest.state in lost else []
+def _back(document: InvoiceDocument, **typed: str) -> HttpResponse:
+    """To the document's page, with what was typed if that was refused."""
+    page = reverse("admin:invoices_invoicedocument_change", args=[document.pk])
+    return redirect(f"{page}?{urlencode(typed)}" if typed else page)
 
 
 def _name(request: HttpRequest) -> str:
@@ -446,5 +489,6 @@ def _try(request: HttpRequest, permission: str, act: Callable[[], T]) -> T | Non
     try:
         return act()
     except BillingError as error:
-        messages.error(request, str(error))
+        text = str(error)
+        messages.error(request, text[:1].upper() + text[1:])
         return None

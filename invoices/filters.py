@@ -10,6 +10,7 @@ from django.http import HttpRequest
 
 from billing_worker.accounts.locales import LOCALE_CHOICES
 from billing_worker.accounts.models import Account
+from invoices.attention import ANY, NEEDS, filter_needing
 from invoices.selectors import annotate_mail_state
 from invoices.states import MailState
 
@@ -30,6 +31,19 @@ class DeliveryFilter(admin.SimpleListFilter):
         if self.value() == "none":
             return documents.filter(mail_state__isnull=True)
         return documents.filter(mail_state=self.value())
+
+
+class NeedsFilter(admin.SimpleListFilter):
+    """Documents that wait for a person, and for what."""
+
+    title = "needs a person"
+    parameter_name = "needs"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(ANY, "For any reason"), *((need.key, need.title) for need in NEEDS)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return filter_needing(queryset, self.value()) if self.value() else queryset
 
 
 class CurrencyFilter(admin.SimpleListFilter):

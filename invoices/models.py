@@ -45,6 +45,13 @@ class InvoiceDocument(models.Model):
         db_default="",
         help_text="Addresses that a person wants it mailed to once it is stored.",
     )
+    no_mail_reason = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Why a person decided that nobody is mailed about this revision.",
+    )
     number = models.CharField(max_length=64, blank=True)
     period = models.CharField(
         max_length=7, help_text="Month that the invoice's period starts in, like 2026-10."
@@ -103,6 +110,7 @@ class InvoiceDocument(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["state", "next_attempt_at"], name="document_state_due"),
             models.Index(fields=["created_at"], name="document_created"),
+            models.Index(fields=["revision", "state"], name="document_revision_state"),
             models.Index(fields=["period", "account"], name="document_period_account"),
         ]
         permissions: ClassVar = [

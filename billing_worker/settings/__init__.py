@@ -101,6 +101,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
+FORMAT_MODULE_PATH = ["billing_worker.settings.formats"]
 
 STATIC_URL = "/static/"
 STATIC_ROOT = ENV.VAR_DIR / "static"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpRequest
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 
@@ -37,6 +38,8 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "billing_worker.dashboard.get_environment_label",
     "DASHBOARD_CALLBACK": "billing_worker.dashboard.build_index",
+    "STYLES": [lambda request: static("console/console.css")],
+    "SCRIPTS": [lambda request: static("console/console.js")],
     "COLORS": {
         "primary": {
             "50": "oklch(96.2% .018 272.314)",
@@ -75,7 +78,10 @@ UNFOLD: dict[str, Any] = {
             ),
             _group(
                 "Billing",
-                _item("Documents", "picture_as_pdf", "invoices", "invoicedocument"),
+                _item(
+                    *("Documents", "picture_as_pdf", "invoices", "invoicedocument"),
+                    badge="billing_worker.dashboard.count_documents_waiting",
+                ),
                 _item("Mails", "outgoing_mail", "invoices", "invoicemail"),
                 _item("Template preview", "compare", "invoices", "templatecomparison"),
                 _item("Managed services", "handyman", "invoices", "managedcharge"),

@@ -24,6 +24,7 @@ from billing_worker.core.errors import BillingError, Conflict
 from billing_worker.core.periods import Period
 from billing_worker.deadlocks import retry_when_undone
 from billing_worker.mirror.models import StripeInvoice
+from invoices.addresses import check_addresses, check_reason
 from invoices.building import InvoiceIncomplete, build_content
 from invoices.checking import find_mismatches
 from invoices.content import InvoiceContent, compute_content_hash, dump_content, load_content
@@ -117,9 +118,12 @@ def request_revision(
     `resend_document` only.
 
     Raises:
+        InvalidInput: no reason, or an address that can't be mailed to.
         NothingWouldChange: the newest revision already says exactly this.
         InvoiceIncomplete: not every line is mirrored.
     """
+    reason = check_reason(reason)
+    check_addresses(mail_to)
     with transaction.atomic():
         # MariaDB knows no FOR UPDATE OF: lock the row alone, read what belongs to it afterwards.
         invoice = StripeInvoice.objects.select_for_update().get(pk=invoice_id)

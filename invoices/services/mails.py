@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Max, Q
+from django.db.models import F, Q
 
 from billing_worker.accounts.audit import record_audit
 from billing_worker.accounts.models import Account
@@ -20,6 +20,7 @@ from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import AlertName, Severity
 from billing_worker.core.errors import Conflict, InvalidInput
 from billing_worker.deadlocks import retry_when_undone
+from invoices.addresses import check_addresses, check_reason, split_addresses
 from invoices.content import InvoiceContent, load_content
 from invoices.delivery import Outcome, SendResult, find_evidence, find_refused_addresses, send_message
 from invoices.messages import build_message, build_texts
@@ -38,6 +39,18 @@ class DocumentNotStored(Conflict):
     """There is no PDF to send yet. Wait for it, or look at why it failed."""
 
     code = "document_not_stored"
+
+
+class MailedMeanwhile(Conflict):
+    """Somebody sent it again after the page was opened. Look at the timeline; send it if it is still needed."""
+
+    code = "mailed_meanwhile"
+
+
+class DocumentSuperseded(Conflict):
+    """There is a later revision with a PDF. Send that one, or say that the older one is meant."""
+
+    code = "document_superseded"
 
 
 class MailNotOpen(Conflict):
@@ -105,28 +118,49 @@ def queue_first_mail(
 
 
 def resend_document(
-    *, document_id: int, to: Sequence[str], reason: str, actor: str, now: datetime
+    *,
+    document_id: int,
+    to: Sequence[str],
+    reason: str,
+    actor: str,
+    now: datetime,
+    seen_sequence: int | None = None,
+    older_is_meant: bool = False,
 ) -> InvoiceMail:
     """Send a stored document once more, at a person's request, to the addresses that they give.
 
+    `seen_sequence` is the newest mail's that the person knew of, -1 for none: a second press of a button, or somebody
+    else in another tab, sends nothing twice. None: not asked. `older_is_meant` sends a superseded revision.
+
     Raises:
         DocumentNotStored: there is no PDF.
-        InvalidInput: no address or no reason.
+        DocumentSuperseded: a later revision has one.
+        MailedMeanwhile: there is a mail that the person did not know of.
+        InvalidInput: no reason, no address, or one that can't be mailed to.
     """
-    if not to or not reason.strip():
-        raise InvalidInput("say to whom and why the invoice is sent again")
+    reason = check_reason(reason)
+    if not to:
+        raise InvalidInput("say to whom it is sent")
+    check_addresses(to)
     with transaction.atomic():
         document = InvoiceDocument.objects.select_for_update().get(pk=document_id)
         if document.state != DocumentState.STORED:
             raise DocumentNotStored(f"{document.number} has no stored PDF ({document.state})")
-        newest = document.mails.aggregate(newest=Max("sequence"))["newest"]
+        newest = document.mails.order_by("-sequence").first()
+        if seen_sequence is not None and newest is not None and newest.sequence > seen_sequence:
+            raise MailedMeanwhile(
+                f"{newest.requested_by or 'the worker'} sent it to {', '.join(newest.to)} at"
+                f" {newest.queued_at:%H:%M:%S} UTC, after you opened the page: nothing was sent now"
+            )
+        if not older_is_meant:
+            _require_newest(document)
         mail = _queue(
             document,
             load_content(document.content),
-            sequence=(newest or 0) + 1,
+            sequence=(newest.sequence if newest else 0) + 1,
             to=list(to),
             cc=[],
-            reason=reason[:200],
+            reason=reason,
             requested_by=actor,
             now=now,
         )
@@ -142,6 +176,50 @@ def resend_document(
         if mail.state == MailState.QUEUED:
             kick("invoices.deliver_mail", mail.pk)
     return mail
+
+
+def _require_newest(document: InvoiceDocument) -> None:
+    later = InvoiceDocument.objects.filter(
+        invoice_id=document.invoice_id,
+        kind=document.kind,
+        subject=document.subject,
+        revision__gt=document.revision,
+        state=DocumentState.STORED,
+    )
+    newest = later.order_by("-revision").values_list("revision", flat=True).first()
+    if newest is not None:
+        raise DocumentSuperseded(
+            f"revision {document.revision} of {document.number} is superseded by revision {newest}: send that one,"
+            " or say that you mean the older one"
+        )
+
+
+def waive_mail(*, document_id: int, reason: str, actor: str, now: datetime) -> InvoiceDocument:
+    """A person decides that nobody is mailed about a revision that supersedes what the customer has.
+
+    Raises:
+        InvalidInput: no reason.
+        MailedMeanwhile: it was mailed.
+        DocumentNotStored: there is no PDF, so nothing to decide about.
+    """
+    reason = check_reason(reason)
+    with transaction.atomic():
+        document = InvoiceDocument.objects.select_for_update().get(pk=document_id)
+        if document.state != DocumentState.STORED:
+            raise DocumentNotStored(f"{document.number} has no stored PDF ({document.state})")
+        if document.mails.exists():
+            raise MailedMeanwhile(f"revision {document.revision} of {document.number} was mailed meanwhile")
+        document.no_mail_reason = reason
+        document.save(update_fields=["no_mail_reason"])
+        record_audit(
+            actor=actor,
+            action="invoices.mail_waived",
+            subject_type="InvoiceDocument",
+            subject_id=document.pk,
+            at=now,
+            reason=reason,
+        )
+    return document
 
 
 def _queue(
@@ -183,11 +261,6 @@ def _queue(
     if mail.state != MailState.QUEUED:
         _alert(mail, mail.last_error, now=now)
     return mail
-
-
-def split_addresses(text: str) -> list[str]:
-    """`a@example.com, b@example.com` to its addresses, each once, in order."""
-    return list(dict.fromkeys(part.strip() for part in text.replace(";", ",").split(",") if part.strip()))
 
 
 def deliver_mail(*, mail_id: int, now: datetime) -> bool:
@@ -299,8 +372,7 @@ def settle_mail(*, mail_id: int, was_sent: bool, reason: str, actor: str, now: d
         MailNotOpen: its outcome is not in doubt.
         InvalidInput: no reason.
     """
-    if not reason.strip():
-        raise InvalidInput("say how you know")
+    reason = check_reason(reason)
     with transaction.atomic():
         mail = InvoiceMail.objects.select_for_update().get(pk=mail_id)
         before = mail.state

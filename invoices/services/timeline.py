@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from billing_worker.mirror.models import StripeInvoice
 from invoices.models import InvoiceDocument, InvoiceEvent, InvoiceMail
+
+#: What the mail service said of an address is recorded beside Stripe's events, under names that begin so.
+_TRACKING: Final = "mail_"
+_BAD_EVENTS: Final = ("payment_failed", "marked_uncollectible", "voided", "finalization_failed")
+_TONES: Final = {
+    "delivered": "success",
+    "bounced": "danger",
+    "failed": "danger",
+    "complained": "danger",
+    "deferred": "warning",
+}
 
 
 def record_event(
@@ -36,22 +47,28 @@ class TimelineEntry:
     tone: str = field(compare=False, default="")
 
 
-def compile_timeline(invoice: StripeInvoice) -> list[TimelineEntry]:
-    """Everything that happened to an invoice here, oldest first."""
-    entries = [
-        TimelineEntry(
-            event.recorded_at,
-            0,
-            f"Stripe: {event.name.replace('_', ' ')}",
-            f"at {event.at:%Y-%m-%d %H:%M} UTC in Stripe's time {_describe(event.detail)}".strip(),
-            "danger" if event.name in ("payment_failed", "marked_uncollectible") else "info",
-        )
-        for event in invoice.timeline.all()
-    ]
-    for document in invoice.documents.all():
+def compile_timeline(invoice: StripeInvoice, *, subject: str = "") -> list[TimelineEntry]:
+    """Everything that happened to an invoice here, oldest first; with `subject` only what concerns that document of it.
+
+    Three statements, however much there is.
+    """
+    loaded = invoice.documents.defer("content").prefetch_related("mails")
+    documents = [one for one in loaded if not subject or one.subject == subject]
+    mails = {str(mail.pk): (mail, one) for one in documents for mail in one.mails.all()}
+    numbers = {one.number for one in documents}
+    entries = []
+    for event in invoice.timeline.all():
+        if event.name.startswith(_TRACKING):
+            # Its source begins `mail:<key of the mail>:`.
+            mail, document = mails.get(event.source.split(":")[1], (None, None))
+            if mail is not None and document is not None:
+                entries.append(_tell_tracking(event, mail, _name_what(document)))
+        elif not subject or event.detail.get("number") in numbers:
+            entries.append(_tell_event(event))
+    for document in documents:
         entries += _tell_document(document)
         for mail in document.mails.all():
-            entries += _tell_mail(mail, "" if not document.subject else f" with {_name_document(document)}")
+            entries += _tell_mail(mail, _name_what(document))
     return sorted(entries)
 
 
@@ -72,6 +89,30 @@ def _format_gap(seconds: float) -> str:
     return f"+{seconds / 86400:.0f} d"
 
 
+def _tell_event(event: InvoiceEvent) -> TimelineEntry:
+    return TimelineEntry(
+        event.recorded_at,
+        0,
+        f"Stripe: {event.name.replace('_', ' ')}",
+        "; ".join([f"at {event.at:%Y-%m-%d %H:%M} UTC in Stripe's time", *_describe(event.detail)]),
+        "danger" if event.name in _BAD_EVENTS else "success" if event.name == "paid" else "info",
+    )
+
+
+def _tell_tracking(event: InvoiceEvent, mail: InvoiceMail, what: str) -> TimelineEntry:
+    """The mail service's word on one address of one mail."""
+    state = event.name.removeprefix(_TRACKING)
+    recipient, said = event.detail.get("recipient") or "", event.detail.get("detail") or ""
+    is_copy = recipient.lower() in (address.lower() for address in mail.bcc)
+    return TimelineEntry(
+        event.recorded_at,
+        5,
+        f"{'Blind copy of mail' if is_copy else 'Mail'}{what} {state}",
+        f"to {recipient}{f': {said}' if said else ''}",
+        _TONES.get(state, "info"),
+    )
+
+
 def _tell_document(document: InvoiceDocument) -> list[TimelineEntry]:
     name = f"{_name_document(document)} revision {document.revision}"
     by = f" by {document.requested_by}" if document.requested_by else ""
@@ -81,14 +122,13 @@ def _tell_document(document: InvoiceDocument) -> list[TimelineEntry]:
             TimelineEntry(document.created_at, 2, f"{name} blocked", document.blocked_reason, "danger")
         )
     if document.stored_at:
-        detail = (
-            f"{document.pdf_pages} page(s), {document.pdf_bytes} bytes in {document.render_ms} ms, "
-            f"SHA-256 {document.pdf_sha256[:12]}"
-        )
+        pages = f"{document.pdf_pages} page{'' if document.pdf_pages == 1 else 's'}"
+        detail = f"{pages}, {(document.pdf_bytes or 0) / 1000:.0f} kB, took {document.render_ms} ms"
         entries.append(TimelineEntry(document.stored_at, 2, f"{name} rendered and stored", detail, "success"))
     elif document.last_error:
+        state = document.get_state_display().lower()
         entries.append(
-            TimelineEntry(document.created_at, 2, f"{name}: {document.state}", document.last_error, "danger")
+            TimelineEntry(document.created_at, 2, f"{name}: {state}", document.last_error, "danger")
         )
     return entries
 
@@ -99,21 +139,36 @@ def _name_document(document: InvoiceDocument) -> str:
     return f"{kind} {document.number}" if document.subject else kind
 
 
+def _name_what(document: InvoiceDocument) -> str:
+    return f" with {_name_document(document)}" if document.subject else ""
+
+
 def _tell_mail(mail: InvoiceMail, what: str) -> list[TimelineEntry]:
     to = ", ".join([*mail.to, *mail.cc])
-    by = f"{mail.reason} ({mail.requested_by})" if mail.requested_by else ""
-    entries = [TimelineEntry(mail.queued_at, 3, f"Mail{what} queued", f"to {to} {by}".strip())]
+    by = f"; {mail.reason} ({mail.requested_by})" if mail.requested_by else ""
+    entries = [TimelineEntry(mail.queued_at, 3, f"Mail{what} queued", f"to {to or 'nobody'}{by}")]
     if mail.sent_at:
         entries.append(TimelineEntry(mail.sent_at, 4, f"Mail{what} sent", f"to {to}", "success"))
-    if mail.settled_at:
-        entries.append(TimelineEntry(mail.settled_at, 5, f"Mail{what} {mail.state}", mail.last_error))
-    elif mail.last_error:
+    # What became of each address is told by the mail service's own words.
+    if mail.settled_at and not mail.recipients:
+        tone = _TONES.get(mail.state, "info")
+        entries.append(TimelineEntry(mail.settled_at, 5, f"Mail{what} {mail.state}", mail.last_error, tone))
+    elif mail.last_error and not mail.recipients:
         at = mail.claimed_at or mail.queued_at
         entries.append(TimelineEntry(at, 4, f"Mail{what} {mail.state}", mail.last_error, "danger"))
     return entries
 
 
-def _describe(detail: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{key.replace('_', ' ')}: {value}" for key, value in detail.items() if value is not None
-    )
+def _describe(detail: dict[str, Any]) -> list[str]:
+    """What an event says beside its name, in words."""
+    words = []
+    for key, value in detail.items():
+        if value is None:
+            continue
+        if key == "attempt_count":
+            words.append(f"attempt {value}")
+        elif key == "next_payment_attempt_at":
+            words.append(f"Stripe tries again at {value} UTC")
+        else:
+            words.append(f"{key.replace('_', ' ')} {value}")
+    return words

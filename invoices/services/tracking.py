@@ -14,8 +14,9 @@ from django.db import transaction
 from billing_worker.alerts.metrics import MAILS
 from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import AlertName, Severity
+from invoices.addresses import split_addresses
 from invoices.models import InvoiceDocument, InvoiceMail
-from invoices.services.mails import MailNotOpen, settle_mail, split_addresses
+from invoices.services.mails import MailNotOpen, settle_mail
 from invoices.services.timeline import record_event
 from invoices.states import MAIL_TRANSITIONS, MailState
 

@@ -133,7 +133,7 @@ class TestOverview:
             "cohort-3",
             "1 drift",
             "798.00 USD",
-            "3 mailed, 0 stuck",
+            "3 mailed since 2026-10, 0 documents wait for a person",
             "a test",
             "Test mode",
         ):

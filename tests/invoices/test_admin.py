@@ -163,7 +163,9 @@ def test_resending_needs_a_reason_and_queues_a_mail():
     mail = InvoiceMail.objects.get(sequence=1)
     assert (mail.to, mail.requested_by, mail.state) == (["new@example.com"], "ada", MailState.QUEUED)
     assert "Queued for new@example.com." in response.content.decode()
-    assert client.get(url("resend", document)).status_code == 405
+    looked = client.get(url("resend", document), follow=True)
+    assert "Nothing was done" in looked.content.decode()
+    assert InvoiceMail.objects.count() == 2
 
 
 def test_a_revision_that_would_change_nothing_is_refused_on_the_page():
