@@ -14,6 +14,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing_worker.accounts.models import AuditEntry
+from billing_worker.accounts.pages import find_page, find_pages
+from billing_worker.alerts.models import Alert
 from billing_worker.alerts.selectors import list_open_alerts
 from billing_worker.core.money import format_minor
 from billing_worker.core.periods import Period
@@ -88,10 +90,8 @@ def build_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
         "waiting": list(_list_waiting(request)) if may_see["cohorts"] else [],
         "cohort_rows": _build_cohort_rows() if may_see["cohorts"] else [],
         "signatures_needed": SIGNATURES_NEEDED,
-        "open_alerts": list(list_open_alerts()[:ALERTS_SHOWN]) if may_see["alerts"] else [],
-        "history": list(AuditEntry.objects.exclude(action="lease.biller_set")[:HISTORY_SHOWN])
-        if may_see["audit"]
-        else [],
+        "open_alerts": _list_alerts() if may_see["alerts"] else [],
+        "history": _list_history() if may_see["audit"] else [],
         "may_see": may_see,
     }
 
@@ -120,6 +120,21 @@ def _count_documents(request: HttpRequest) -> int:
 def count_alerts(request: HttpRequest) -> int:
     """Badge of the sidebar."""
     return list_open_alerts().count()
+
+
+def _list_history() -> list[tuple[AuditEntry, str]]:
+    """The newest entries, each with the page of what it is about."""
+    entries = AuditEntry.objects.exclude(action="lease.biller_set")[:HISTORY_SHOWN]
+    return [(entry, find_page(entry.subject_type, entry.subject_id)) for entry in entries]
+
+
+def _list_alerts() -> list[tuple[Alert, str]]:
+    """The newest open alerts, each with the page on which something can be done about it."""
+    alerts = list_open_alerts()[:ALERTS_SHOWN]
+    return [
+        (alert, next((page for _, page in find_pages(alert.context)), ""))
+        for alert in alerts
+    ]  # fmt: skip
 
 
 def _list_waiting(request: HttpRequest) -> Iterator[Waiting]:

@@ -38,8 +38,7 @@ def check_addresses(addresses: Sequence[str]) -> None:
     if refused:
         allowed = ", ".join(settings.ENV.MAIL_ALLOWLIST) or "nobody"
         raise InvalidInput(
-            f"{', '.join(refused)} may not be mailed to from here: outside production mail goes to {allowed} only"
-            " (MAIL_ALLOWLIST)"
+            f"outside production mail goes to {allowed} only (MAIL_ALLOWLIST): {', '.join(refused)} is refused"
         )
 
 

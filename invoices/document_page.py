@@ -18,7 +18,7 @@ from invoices.services.mails import list_other_contacts
 from invoices.services.timeline import compile_timeline, measure_steps
 from invoices.states import DocumentKind, DocumentState, MailState
 
-MAIL_TONES: Final = {
+MAIL_TONES: Final[dict[str, str]] = {
     MailState.SENT: "success",
     MailState.DELIVERED: "success",
     MailState.QUEUED: "info",
@@ -124,9 +124,15 @@ def _list_facts(document: InvoiceDocument) -> list[tuple[str, str]]:
     total = -document.total_minor if is_credit else document.total_minor
     facts = [("Total", format_minor(total, currency))]
     if document.kind == DocumentKind.INVOICE:
+        is_void = invoice.status == "void"
         facts.append(("Paid", format_minor(invoice.amount_paid_minor, currency)))
-        facts.append(("Remaining", format_minor(invoice.amount_remaining_minor, currency)))
-        if invoice.due_at:
+        facts.append(
+            (
+                "Remaining",
+                "nothing: void" if is_void else format_minor(invoice.amount_remaining_minor, currency),
+            )
+        )
+        if invoice.due_at and invoice.amount_remaining_minor and not is_void:
             facts.append(("Due", f"{invoice.due_at:%Y-%m-%d}"))
     facts.append(("Month", document.period))
     facts.append(("Revision", f"{document.revision}, template {document.template_version}"))

@@ -43,7 +43,8 @@ class NeedsFilter(admin.SimpleListFilter):
         return [(ANY, "For any reason"), *((need.key, need.title) for need in NEEDS)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return filter_needing(queryset, self.value()) if self.value() else queryset
+        key = self.value()
+        return filter_needing(queryset, key) if key else queryset
 
 
 class CurrencyFilter(admin.SimpleListFilter):

@@ -11,7 +11,8 @@ from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
 from django.utils import timezone
 from rest_framework_api_key.models import APIKey
 from unfold.admin import ModelAdmin, TabularInline
@@ -115,12 +116,23 @@ class AccountAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     ]
     #: Ours, not the old service's: the only fields that a person changes here.
     editable: ClassVar = {"locale", "invoice_format", "tax_id_type", "tax_id_value"}
-    actions_detail: ClassVar = ["show_usage"]
+    actions_detail: ClassVar = ["show_documents", "show_usage"]
 
     @action(description="Usage and bill", url_path="usage", permissions=["see_usage"])
     def show_usage(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """To the page of the account's month, which metering serves."""
         return redirect("admin:metering_usagefeed_month", account_id=object_id)
+
+    @action(description="Invoices", url_path="documents", permissions=["see_documents"])
+    def show_documents(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """To the account's documents; a child's stand on its payer's invoices."""
+        account = get_object_or_404(Account, pk=object_id)
+        page = reverse("admin:invoices_invoicedocument_changelist")
+        return redirect(f"{page}?account__id__exact={get_billing_account(account).pk}")
+
+    def has_see_documents_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """A method, as below."""
+        return request.user.has_perm("invoices.view_invoicedocument")
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return request.user.has_perm("accounts.change_account")

@@ -8,8 +8,11 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html_join
 from unfold.admin import ModelAdmin
+from unfold.decorators import display
 
+from billing_worker.accounts.pages import find_pages
 from billing_worker.alerts.models import Alert
 from billing_worker.alerts.services import resolve_alert_by_id
 
@@ -23,6 +26,10 @@ class AlertAdmin(ModelAdmin):
     search_fields: ClassVar = ["name", "subject", "detail"]
     date_hierarchy = "last_raised_at"
     actions: ClassVar = ["resolve"]
+    fields: ClassVar = [
+        "show_pages", "name", "subject", "severity", "status", "detail", "raised_count", "first_raised_at",
+        "last_raised_at", "notified_at", "resolved_at", "resolved_by", "context",
+    ]  # fmt: skip
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
@@ -31,7 +38,13 @@ class AlertAdmin(ModelAdmin):
         return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [field.name for field in Alert._meta.fields]
+        return ["show_pages", *(field.name for field in Alert._meta.fields)]
+
+    @display(description="Look at")
+    def show_pages(self, alert: Alert) -> str:
+        """What it is about, where something can be done."""
+        pages = find_pages(alert.context)
+        return format_html_join(", ", '<a class="underline" href="{1}">{0}</a>', pages) or "-"
 
     @admin.action(description="Resolve", permissions=["change"])
     def resolve(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:

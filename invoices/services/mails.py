@@ -149,8 +149,8 @@ def resend_document(
         newest = document.mails.order_by("-sequence").first()
         if seen_sequence is not None and newest is not None and newest.sequence > seen_sequence:
             raise MailedMeanwhile(
-                f"{newest.requested_by or 'the worker'} sent it to {', '.join(newest.to)} at"
-                f" {newest.queued_at:%H:%M:%S} UTC, after you opened the page: nothing was sent now"
+                f"nothing was sent: {newest.requested_by or 'the worker'} sent it to {', '.join(newest.to)} at"
+                f" {newest.queued_at:%H:%M:%S} UTC, after you opened the page"
             )
         if not older_is_meant:
             _require_newest(document)

@@ -11,6 +11,8 @@ from django.db.models import F, Q, QuerySet
 
 from billing_worker import gateway
 from billing_worker.alerts.kicks import kick
+from billing_worker.alerts.services import resolve_alert
+from billing_worker.alerts.states import AlertName
 from billing_worker.deadlocks import retry_when_undone
 from billing_worker.gateway import InvoicePayment as Payment
 from billing_worker.mirror.models import StripeInvoice
@@ -56,6 +58,10 @@ def read_payments(*, invoice_id: int, now: datetime) -> bool:
         log.warning("payments_not_read", invoice=reading.invoice.stripe_invoice_id, error=str(error))
         return False
     _keep(reading, payments, now=now)
+    attempts = [attempt for payment in payments for attempt in payment.attempts]
+    if reading.invoice.status == "paid" and any(attempt.status == "failed" for attempt in attempts):
+        subject = reading.invoice.number or reading.invoice.stripe_invoice_id
+        resolve_alert(name=AlertName.PAYMENT_FAILED, subject=subject, now=now)
     return True
 
 

@@ -138,7 +138,8 @@ def _alert(mail: InvoiceMail, recipient: str, detail: str, *, now: datetime) -> 
         name=AlertName.MAIL_FAILED,
         severity=Severity.CRITICAL,
         subject=mail.document.number,
-        detail=f"The mail to {recipient} {mail.state}: {detail}. Other contacts of {account}: {others}",
+        detail=f"The mail to {recipient} {mail.state}{f': {detail}' if detail else ''}."
+        f" Other contacts of {account}: {others}",
         now=now,
         context={"mail": mail.pk},
     )

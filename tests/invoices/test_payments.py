@@ -7,8 +7,10 @@ from datetime import timedelta
 import pytest
 
 from billing_worker import gateway
+from billing_worker.alerts.models import Alert
 from billing_worker.gateway import GatewayUnavailable, InvoicePayment
 from billing_worker.gateway import PaymentAttempt as Attempt
+from billing_worker.mirror.models import StripeInvoice
 from invoices.models import PaymentAttempt, PaymentReading
 from invoices.services import sweeping
 from invoices.services.payments import read_payments, select_unread_payments
@@ -72,7 +74,7 @@ def test_a_failed_payment_shows_why_on_the_page(stripe, admin_client):
     assert not read_payments(invoice_id=invoice.pk, now=NOW), "nothing new since"
     page = admin_client.get(f"/admin/invoices/invoicedocument/{document.pk}/change/").content.decode()
     assert "Visa ending 9995: 524.00 USD failed" in page
-    assert "insufficient_funds: Your card has insufficient funds." in page
+    assert "Insufficient funds: Your card has insufficient funds." in page
     assert "Stripe tries again at 2026-11-04 03:00 UTC (attempt 2)" in page
 
 
@@ -82,8 +84,11 @@ def test_a_later_payment_is_read_too_and_nothing_is_doubled(stripe):
     read_payments(invoice_id=invoice.pk, now=NOW)
     stripe.append(make_attempt("ch_2", "succeeded", created_at=NOW + timedelta(days=3)))
     PaymentReading.objects.update(read_at=NOW - timedelta(days=1), wanted_at=NOW - timedelta(days=1))
+    assert Alert.objects.get(name="payment_failed").status == "open"
+    StripeInvoice.objects.filter(pk=invoice.pk).update(status="paid")
     send("invoice.paid", invoice.stripe_invoice_id)
     assert read_payments(invoice_id=invoice.pk, now=NOW)
+    assert Alert.objects.get(name="payment_failed").status == "resolved", "nobody has to look any more"
     assert [(one.stripe_charge_id, one.status) for one in PaymentAttempt.objects.all()] == [
         ("ch_1", "failed"),
         ("ch_2", "succeeded"),
