@@ -64,6 +64,7 @@ app.conf.beat_schedule = {
     "bill-managed-jobs": {"task": "invoices.bill_managed_jobs", "schedule": crontab(minute="25")},
     "sweep-invoices": {"task": "invoices.sweep_invoices", "schedule": crontab(minute="*/10")},
     "extend-leases": {"task": "cohorts.extend_leases", "schedule": crontab(minute="20", hour="0")},
+    "sync-customers": {"task": "cohorts.sync_customers", "schedule": crontab(minute="45")},
     "sync-subscriptions": {"task": "cohorts.sync_subscriptions", "schedule": crontab(minute="35")},
     "reconcile-daily": {
         "task": "reconciliation.reconcile_current_period",

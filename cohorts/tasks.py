@@ -7,7 +7,9 @@ from collections import Counter
 from celery import shared_task
 from django.utils import timezone
 
+from billing_worker import gateway
 from cohorts.services import extend_leases as run_extend_leases
+from cohorts.services import sync_customers as run_sync_customers
 from cohorts.services import sync_subscriptions as run_sync_subscriptions
 
 
@@ -21,4 +23,13 @@ def extend_leases() -> int:
 def sync_subscriptions() -> dict[str, int]:
     """Let every subscription follow its account's plan. Answers how many came to which outcome."""
     results = run_sync_subscriptions(actor="task:cohorts.sync_subscriptions", now=timezone.now())
+    return dict(Counter(result.outcome for result in results))
+
+
+@shared_task(name="cohorts.sync_customers")
+def sync_customers() -> dict[str, int]:
+    """Let customers at Stripe follow their accounts, where something was heard of. Answers how many came to what."""
+    if not gateway.is_configured():
+        return {}
+    results = run_sync_customers(actor="task:cohorts.sync_customers", only_due=True, now=timezone.now())
     return dict(Counter(result.outcome for result in results))

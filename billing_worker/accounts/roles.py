@@ -62,7 +62,7 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
 }
 #: Apps of which every role sees every object.
 OUR_APPS: Final = frozenset(
-    "accounts alerts catalog cohorts invoices metering mirror reconciliation webhooks".split()
+    "accounts alerts catalog cohorts customers invoices metering mirror reconciliation webhooks".split()
 )
 
 

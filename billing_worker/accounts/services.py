@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from django.db import IntegrityError, transaction
 
 from billing_worker.accounts.audit import record_audit
+from billing_worker.accounts.customers import kick_customer
 from billing_worker.accounts.importing.run import ImportReport as ImportReport
 from billing_worker.accounts.importing.run import import_accounts as import_accounts
 from billing_worker.accounts.locales import LOCALE_CHOICES
@@ -120,6 +121,7 @@ def change_document_settings(
         before=before,
         after={name: wanted[name] for name in before},
     )
+    kick_customer(account, changed=before)
     return account
 
 

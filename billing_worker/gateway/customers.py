@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from billing_worker.gateway.parsing import parse_customer
-from billing_worker.gateway.transport import call, make_path
-from billing_worker.gateway.types import Address, Customer, TaxId
+from billing_worker.gateway.parsing import parse_customer, parse_tax_id
+from billing_worker.gateway.transport import call, iterate, make_path
+from billing_worker.gateway.types import Address, Customer, CustomerTaxId, TaxId
 
 if TYPE_CHECKING:
-    from stripe.params import CustomerCreateParams, CustomerUpdateParams, PaymentMethodAttachParams
+    from stripe.params import (
+        CustomerCreateParams,
+        CustomerCreateTaxIdParams,
+        CustomerUpdateParams,
+        PaymentMethodAttachParams,
+    )
 
 
 def create_customer(
@@ -50,9 +55,18 @@ def create_customer(
     return parse_customer(call("post", make_path("customers"), params, idempotency_key=idempotency_key))
 
 
-def get_customer(customer: str) -> Customer:
-    """Raises: GatewayNotFound: no such customer. A deleted one is returned with `is_deleted`."""
-    return parse_customer(call("get", make_path("customers", customer)))
+def get_customer(customer: str, *, with_tax_ids: bool = False) -> Customer:
+    """A customer as it is now; its tax ids only if asked for. A deleted one is returned with `is_deleted`.
+
+    Raises:
+        GatewayNotFound: no such customer.
+    """
+    if not with_tax_ids:
+        return parse_customer(call("get", make_path("customers", customer)))
+    payload = call("get", make_path("customers", customer), {"expand": ["tax_ids"]})
+    page = payload.get("tax_ids") or {"data": [], "has_more": False}
+    tax_ids = iterate(make_path("customers", customer, "tax_ids")) if page["has_more"] else page["data"]
+    return parse_customer(payload, tax_ids=tax_ids)
 
 
 def update_customer(
@@ -61,19 +75,51 @@ def update_customer(
     name: str | None = None,
     email: str | None = None,
     address: Address | None = None,
+    preferred_locales: Sequence[str] | None = None,
     metadata: Mapping[str, str] | None = None,
+    idempotency_key: str | None = None,
 ) -> Customer:
-    """Change what is given, leave the rest. A metadata key with an empty value is removed."""
+    """Change what is given, leave the rest. Empty texts and an empty address are removed, as is a metadata key's.
+
+    An address replaces the whole address that Stripe has.
+
+    Raises:
+        GatewayRejected: Stripe takes one of the values not; `param` says which.
+    """
     params: CustomerUpdateParams = {}
     if name is not None:
         params["name"] = name
     if email is not None:
         params["email"] = email
     if address is not None:
-        params["address"] = asdict(address)  # type: ignore[typeddict-item]
+        lines = asdict(address)
+        params["address"] = lines if any(lines.values()) else ""  # type: ignore[typeddict-item]
+    if preferred_locales is not None:
+        params["preferred_locales"] = list(preferred_locales)
     if metadata is not None:
         params["metadata"] = dict(metadata)
-    return parse_customer(call("post", make_path("customers", customer), params))
+    path = make_path("customers", customer)
+    return parse_customer(call("post", path, params, idempotency_key=idempotency_key))
+
+
+def create_tax_id(customer: str, *, type: str, value: str, idempotency_key: str) -> CustomerTaxId:
+    """Give a customer a tax id. Stripe never changes one: another value is another object.
+
+    Raises:
+        GatewayRejected: `stripe_code` is `tax_id_invalid` where the value has not the form of its kind.
+    """
+    params = cast("CustomerCreateTaxIdParams", {"type": type, "value": value})
+    path = make_path("customers", customer, "tax_ids")
+    return parse_tax_id(call("post", path, params, idempotency_key=idempotency_key))
+
+
+def delete_tax_id(customer: str, tax_id: str) -> None:
+    """Take a tax id away; invoices that are finalized keep it.
+
+    Raises:
+        GatewayNotFound: it is gone already.
+    """
+    call("delete", make_path("customers", customer, "tax_ids", tax_id))
 
 
 def attach_payment_method(*, customer: str, payment_method: str) -> Customer:

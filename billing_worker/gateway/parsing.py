@@ -16,6 +16,7 @@ from billing_worker.gateway.types import (
     CreditNote,
     CreditNoteLine,
     Customer,
+    CustomerTaxId,
     Invoice,
     InvoiceItem,
     InvoiceLine,
@@ -83,8 +84,18 @@ def parse_address(payload: Payload | None) -> Address | None:
     return Address(**{name: _text(payload, name) for name in names})
 
 
-def parse_customer(payload: Payload) -> Customer:
-    """A customer, also a deleted one, of which Stripe only sends the id."""
+def parse_tax_id(payload: Payload) -> CustomerTaxId:
+    return CustomerTaxId(
+        id=payload["id"],
+        type=payload["type"],
+        value=payload["value"],
+        country=_text(payload, "country"),
+        status=_text(payload.get("verification") or {}, "status") or "unavailable",
+    )
+
+
+def parse_customer(payload: Payload, *, tax_ids: Iterable[Payload] = ()) -> Customer:
+    """A customer, also a deleted one, of which Stripe only sends the id. `tax_ids` are newest first, as in lists."""
     settings = payload.get("invoice_settings") or {}
     return Customer(
         id=payload["id"],
@@ -94,6 +105,8 @@ def parse_customer(payload: Payload) -> Customer:
         balance_minor=payload.get("balance") or 0,
         default_payment_method=get_id(settings.get("default_payment_method")),
         preferred_locales=tuple(payload.get("preferred_locales") or ()),
+        tax_exempt=_text(payload, "tax_exempt") or "none",
+        tax_ids=tuple(reversed([parse_tax_id(tax_id) for tax_id in tax_ids])),
         test_clock=get_id(payload.get("test_clock")),
         is_deleted=bool(payload.get("deleted")),
         created_at=parse_instant(payload.get("created")),

@@ -33,7 +33,20 @@ class TaxId:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerTaxId:
+    """A tax id as an object of its customer's. `status` is `pending`, `verified`, `unverified` or `unavailable`."""
+
+    id: str
+    type: str
+    value: str
+    country: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Customer:
+    """`tax_exempt` is `none`, `exempt` or `reverse`. `tax_ids`, oldest first, is only filled where it was asked for."""
+
     id: str
     name: str
     email: str
@@ -41,6 +54,8 @@ class Customer:
     balance_minor: int
     default_payment_method: str | None
     preferred_locales: tuple[str, ...]
+    tax_exempt: str
+    tax_ids: tuple[CustomerTaxId, ...]
     test_clock: str | None
     is_deleted: bool
     created_at: datetime | None

@@ -52,6 +52,7 @@ INSTALLED_APPS = [
     "billing_worker.catalog",
     "billing_worker.webhooks",
     "billing_worker.mirror",
+    "billing_worker.customers",
     "metering",
     "invoices",
     "reconciliation",

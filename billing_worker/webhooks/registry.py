@@ -98,6 +98,7 @@ def list_subscribed_types() -> list[str]:
     """
     families = [
         *(f"customer.{verb}" for verb in ("created", "updated", "deleted")),
+        *(f"customer.tax_id.{verb}" for verb in ("created", "updated", "deleted")),
         *(f"{name}.{verb}" for name in ("product", "price") for verb in ("created", "updated", "deleted")),
     ]
     return sorted({*families, *(name for name in TAKEN_TYPES if not name.startswith("v1."))})

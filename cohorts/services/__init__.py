@@ -1,6 +1,7 @@
 """The only writers of cohorts: membership, provisioning, the dual run, the gate and the signatures."""
 
 from cohorts.services.clocks import advance_clocks
+from cohorts.services.customers import sync_customers
 from cohorts.services.leases import extend_leases
 from cohorts.services.lifecycle import open_gate, start_dual_run
 from cohorts.services.membership import create_cohort
@@ -21,5 +22,6 @@ __all__ = [
     "reconcile_cohort",
     "sign_off",
     "start_dual_run",
+    "sync_customers",
     "sync_subscriptions",
 ]

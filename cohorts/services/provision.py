@@ -11,7 +11,6 @@ from django.db import transaction
 
 from billing_worker import gateway
 from billing_worker.accounts.audit import record_audit
-from billing_worker.accounts.locales import choose_locale, list_preferred_locales
 from billing_worker.accounts.models import Account, TestClock
 from billing_worker.accounts.selectors import get_families, get_terms_for
 from billing_worker.accounts.services import link_customer
@@ -26,6 +25,8 @@ from billing_worker.catalog.selectors import (
 )
 from billing_worker.core.errors import BillingError
 from billing_worker.core.periods import Period
+from billing_worker.customers.services import follow_customers
+from billing_worker.customers.wanted import build_address, build_wanted
 from cohorts.models import Cohort, CohortMember
 from cohorts.provisioning import (
     CannotProvision,
@@ -201,32 +202,26 @@ def _create_subscription(
 
 
 def _create_customer(*, payer: Account, clock: TestClock | None, now: datetime) -> str:
+    wanted = build_wanted(payer)
     customer = gateway.create_customer(
-        name=payer.name,
-        email=payer.billing_email,
-        address=gateway.Address(
-            line1=payer.address_line1,
-            line2=payer.address_line2,
-            city=payer.address_city,
-            state=payer.address_state,
-            postal_code=payer.address_postal_code,
-            country=payer.address_country,
-        ),
+        name=wanted["name"],
+        email=wanted["email"],
+        address=build_address(payer),
         metadata={"account_id": str(payer.pk)},
         test_clock=clock.stripe_test_clock_id if clock else None,
-        preferred_locales=list_preferred_locales(choose_locale(payer.address_country, payer.locale)),
-        tax_ids=[gateway.TaxId(type=payer.tax_id_type, value=payer.tax_id_value)]
-        if payer.tax_id_type
-        else [],
+        preferred_locales=wanted["preferred_locales"],
+        tax_ids=[gateway.TaxId(**wanted["tax_id"])] if wanted["tax_id"] else [],
         idempotency_key=f"customer:{payer.pk}:{clock.stripe_test_clock_id if clock else 'live'}",
     )
-    link_customer(
-        account_id=payer.pk,
-        stripe_customer_id=customer.id,
-        test_clock=clock,
-        actor="command:provision_cohort",
-        now=now,
-    )
+    with transaction.atomic():
+        link_customer(
+            account_id=payer.pk,
+            stripe_customer_id=customer.id,
+            test_clock=clock,
+            actor="command:provision_cohort",
+            now=now,
+        )
+        follow_customers(account_ids=[payer.pk], written=wanted)
     return customer.id
 
 

@@ -14,6 +14,7 @@ import structlog
 from django.db import transaction
 
 from billing_worker.accounts.audit import record_audit
+from billing_worker.accounts.customers import kick_customer
 from billing_worker.accounts.importing.drafts import AccountDraft, find_problems, make_draft
 from billing_worker.accounts.importing.rows import describe, sync_rows
 from billing_worker.accounts.models import Account
@@ -136,6 +137,7 @@ def _import_draft(draft: AccountDraft, report: ImportReport, *, actor: str, now:
                 before=old,
                 after=new,
             )
+    kick_customer(account, changed=after)
 
 
 def _update_fields(
