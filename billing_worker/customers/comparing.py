@@ -19,6 +19,9 @@ TEXT_FIELDS: Final = ("name", "email", "address", "preferred_locales")
 TAX_ID: Final = "tax_id"
 FIELDS: Final = (*TEXT_FIELDS, TAX_ID)
 
+#: Stripe has no way to empty these, once they are filled.
+NEVER_EMPTIED: Final = frozenset({"name", "email"})
+
 Values = Mapping[str, Any]
 TaxIdValue = Mapping[str, str]
 
@@ -102,11 +105,12 @@ def judge(name: str, want: Any, has: Any, memory: Memory, *, is_forced: bool = F
         return Verdict.REFUSED
     is_ours = (is_known and has in (sent, held)) or (name in memory.asked and has == memory.asked[name])
     # Nothing is wiped where nothing is; but what we wrote and somebody emptied stays empty until we have something new.
-    if is_ours or (not has and want != sent):
+    can_be_written = bool(want) or name not in NEVER_EMPTIED
+    if can_be_written and (is_ours or (not has and want != sent)):
         return Verdict.WRITE
-    if not want:
+    if not want and not is_ours:
         return Verdict.THEIRS_ALONE
-    if is_forced:
+    if is_forced and can_be_written:
         return Verdict.WRITE
     return Verdict.KEPT if memory.kept.get(name) == [want, has] else Verdict.THEIRS
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         CustomerCreateParams,
         CustomerCreateTaxIdParams,
         CustomerUpdateParams,
+        CustomerUpdateParamsAddress,
         PaymentMethodAttachParams,
     )
 
@@ -40,9 +41,7 @@ def create_customer(
     if email:
         params["email"] = email
     if address is not None:
-        params["address"] = {  # type: ignore[typeddict-item]
-            name: value for name, value in asdict(address).items() if value
-        }
+        params["address"] = _describe_lines(address)
     if test_clock:
         params["test_clock"] = test_clock
     if payment_method:
@@ -53,6 +52,11 @@ def create_customer(
     if tax_ids:
         params["tax_id_data"] = [{"type": tax_id.type, "value": tax_id.value} for tax_id in tax_ids]
     return parse_customer(call("post", make_path("customers"), params, idempotency_key=idempotency_key))
+
+
+def _describe_lines(address: Address) -> CustomerUpdateParamsAddress:
+    lines = {name: line for name, line in asdict(address).items() if line}
+    return cast("CustomerUpdateParamsAddress", lines)
 
 
 def get_customer(customer: str, *, with_tax_ids: bool = False) -> Customer:
@@ -79,9 +83,10 @@ def update_customer(
     metadata: Mapping[str, str] | None = None,
     idempotency_key: str | None = None,
 ) -> Customer:
-    """Change what is given, leave the rest. Empty texts and an empty address are removed, as is a metadata key's.
+    """Change what is given, leave the rest. An empty address is removed, as is a metadata key with an empty value.
 
-    An address replaces the whole address that Stripe has.
+    Lines that an address lacks are not sent, because Stripe unsets an address as a whole only: see in the answer
+    whether old ones stayed. An e-mail can't be unset once there is one.
 
     Raises:
         GatewayRejected: Stripe takes one of the values not; `param` says which.
@@ -92,8 +97,7 @@ def update_customer(
     if email is not None:
         params["email"] = email
     if address is not None:
-        lines = asdict(address)
-        params["address"] = lines if any(lines.values()) else ""  # type: ignore[typeddict-item]
+        params["address"] = _describe_lines(address) or ""
     if preferred_locales is not None:
         params["preferred_locales"] = list(preferred_locales)
     if metadata is not None:

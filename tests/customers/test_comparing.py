@@ -35,7 +35,9 @@ def wrote(value: object, held: object = None) -> dict[str, object]:
         ("B", "A", wrote("A"), WRITE),
         ("A", "X", wrote("A"), THEIRS),
         ("B", "X", wrote("A"), THEIRS),
-        ("", "A", wrote("A"), WRITE),
+        # Stripe can't empty a name or an e-mail: a person has to.
+        ("", "A", wrote("A"), THEIRS),
+        ("", "A", {**wrote("A"), "kept": {"name": ["", "A"]}}, KEPT),
         ("", "X", wrote("A"), ALONE),
         # Emptied at Stripe: stays so until the account has something new.
         ("A", "", wrote("A"), THEIRS),
@@ -61,6 +63,12 @@ def wrote(value: object, held: object = None) -> dict[str, object]:
 )
 def test_a_text_field(want, has, memory, verdict):
     assert judge("name", want, has, Memory(**memory)) is verdict
+
+
+def test_an_address_is_emptied_as_a_whole_if_it_was_ours():
+    memory = Memory(written={"address": [{"city": "Bern"}, {"city": "Bern"}]})
+    assert judge("address", {}, {"city": "Bern"}, memory) is WRITE
+    assert judge("address", {}, {"city": "Thun"}, memory) is ALONE
 
 
 def test_what_a_person_decided_for_is_written_but_nothing_is_ever_emptied_so():

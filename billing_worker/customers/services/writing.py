@@ -88,6 +88,7 @@ def _write_values(
 ) -> str:
     values = dict(look.order.values)
     keep_claim(claim, asked={**row.asked, **values})
+    key = f"customer:{look.customer.id}:{claim.token}:{number}"
     try:
         answer = gateway.update_customer(
             look.customer.id,
@@ -96,7 +97,7 @@ def _write_values(
             address=build_address(look.account) if "address" in values else None,
             preferred_locales=values.get("preferred_locales"),
             metadata={"account_id": str(look.account.pk)} if look.lacks_owner else None,
-            idempotency_key=f"customer:{look.customer.id}:{claim.token}:{number}",
+            idempotency_key=key,
         )
     except gateway.GatewayRejected as error:
         field = _find_field(error.param, values)
@@ -105,6 +106,8 @@ def _write_values(
         asked = {name: value for name, value in row.asked.items() if name not in values}
         keep_claim(claim, asked=asked, refused=_refuse(row, field, values[field], error))
         return ""
+    if "address" in values and describe_customer(answer).values["address"].keys() - values["address"].keys():
+        answer = _replace_address(look, key=key)
     held = describe_customer(answer).values
     written = {**row.written, **{name: [value, held[name]] for name, value in values.items()}}
     asked = {name: value for name, value in row.asked.items() if name not in values}
@@ -116,6 +119,13 @@ def _write_values(
         f"{name_field(name)} {describe_value(value)} (was {describe_value(before[name])})"
         for name, value in values.items()
     )
+
+
+def _replace_address(look: Look, *, key: str) -> gateway.Customer:
+    """Lines can't be emptied one by one: where Stripe kept old ones, the address goes as a whole and comes again."""
+    customer, address = look.customer.id, build_address(look.account)
+    gateway.update_customer(customer, address=gateway.Address(), idempotency_key=f"{key}:unset")
+    return gateway.update_customer(customer, address=address, idempotency_key=f"{key}:set")
 
 
 def _create_tax_id(
