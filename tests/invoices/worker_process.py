@@ -11,17 +11,16 @@ import os
 import random
 import sys
 import time
-from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
+
+from tests.invoices.noting_backend import configure
 
 INVOICES = 300
 #: So many of them were paid through Stripe and get a receipt; the next ones were paid elsewhere and are credited.
 RECEIPTS = 12
 CREDIT_NOTES = 12
 MAILS = INVOICES + RECEIPTS + CREDIT_NOTES
-FILES = Path(os.environ.get("FILES_DIR", "/nonexistent"))
 #: Instead of minutes: what a killed worker holds is taken over while the test waits.
 STALE_AFTER = timedelta(seconds=5)
 
@@ -126,40 +125,6 @@ def list_payments(invoice: str) -> list[Any]:
     return [payment] if number < RECEIPTS else []
 
 
-def make_backend() -> type:
-    """The embedded default's mail backend, which also notes every message that it has written."""
-    from django.core.mail import EmailMessage
-
-    from invoices.mail_backends import EmlFileBackend
-
-    class NotingBackend(EmlFileBackend):
-        def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-            count = super().send_messages(email_messages)
-            with (FILES / "sent.log").open("a") as log:
-                log.writelines(f"{message.extra_headers['Message-ID']}\n" for message in email_messages)
-            return count
-
-    return NotingBackend
-
-
-def _configure() -> None:
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-    import django
-    from django.conf import settings
-
-    storages: dict[str, Any] = settings.STORAGES
-    storages["invoices"] = {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": str(FILES / "invoices")},
-    }
-    settings.EMAIL_FILE_PATH = str(FILES / "mail")
-    settings.EMAIL_BACKEND = "tests.invoices.worker_process.Backend"
-    django.setup()
-    # Django looks the backend up by its name in this module, which runs as `__main__`.
-    sys.modules["tests.invoices.worker_process"] = sys.modules["__main__"]
-    globals()["Backend"] = make_backend()
-
-
 if __name__ == "__main__":
-    _configure()
+    configure()
     {"prepare": prepare, "work": work}[sys.argv[1]]()
