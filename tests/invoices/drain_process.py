@@ -88,26 +88,37 @@ def drain_and_kill() -> int:
         kills += os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         if waiting:
             fork(waiting.pop())
-    for _ in range(POOL):
-        fork(drain)
-    for _ in range(POOL):
-        _, status = os.wait()
-        assert status == 0, f"a drain failed: {status}"
+    in_pool(drain)
     return kills
 
 
 def finish() -> None:
-    """What the sweeper and the tasks that it kicks do once the claims of the dead are old."""
+    """What the sweeper and the tasks that it kicks do once the claims of the dead are old: all of them at once."""
     from django.utils import timezone
 
-    from invoices.selectors import select_due_mails
-    from invoices.services.mails import deliver_mail
     from invoices.services.sweeping import sweep_invoices
 
     sweep_invoices(now=timezone.now(), stale_after=timedelta(0))
-    drain()
+    in_pool(deliver_and_drain)
+
+
+def deliver_and_drain() -> None:
+    from django.utils import timezone
+
+    from invoices import tasks
+    from invoices.selectors import select_due_mails
+
     for mail_id in list(select_due_mails(timezone.now()).values_list("pk", flat=True)):
-        deliver_mail(mail_id=mail_id, now=timezone.now())
+        tasks.deliver_mail(mail_id)
+    drain()
+
+
+def in_pool(work: Callable[[], None]) -> None:
+    for _ in range(POOL):
+        fork(work)
+    for _ in range(POOL):
+        _, status = os.wait()
+        assert status == 0, f"a process failed: {status}"
 
 
 def main() -> None:
