@@ -174,25 +174,52 @@ def _build_seller() -> Party:
 
 
 def _build_buyer(account: Account, invoice: StripeInvoice, locale: str) -> Party:
+    """The invoice as finalized: what Stripe copied onto it then, whatever account and customer have become since.
+
+    Name and address are the account's where Stripe had none, and all of it is on invoices mirrored before it was kept.
+    """
+    details: Mapping[str, Any] | None = invoice.customer_details
+    copied = details or {}
     tax_ids = [(tax_id["type"], clean_text(tax_id["value"], limit=40)) for tax_id in invoice.customer_tax_ids]
-    if not tax_ids and account.tax_id_value:
-        # Written down here after the customer was made at Stripe, which prints none.
+    if details is None and not tax_ids and account.tax_id_value:
         tax_ids = [(account.tax_id_type, clean_text(account.tax_id_value, limit=40))]
+    postal, country = _choose_address(account, copied.get("address"))
     return Party(
-        name=clean_text(account.name) or str(account.pk),
-        address=_format_address(account, locale),
-        country=account.address_country,
-        email=clean_text(account.billing_email),
+        name=clean_text(copied.get("name") or account.name) or str(account.pk),
+        address=_format_address(postal, country, locale),
+        country=country,
+        email=clean_text(account.billing_email if details is None else copied["email"]),
         tax_ids=tuple(value for _, value in tax_ids),
         postal=PostalAddress(
-            line1=clean_text(account.address_line1),
-            line2=clean_text(account.address_line2),
-            city=clean_text(account.address_city),
-            region=clean_text(account.address_state),
-            postal_code=clean_text(account.address_postal_code),
+            line1=clean_text(postal.line1),
+            line2=clean_text(postal.line2),
+            city=clean_text(postal.city),
+            region=clean_text(postal.region),
+            postal_code=clean_text(postal.postal_code),
         ),
         vat_id=next((value for kind, value in tax_ids if kind in VAT_KINDS), ""),
     )
+
+
+def _choose_address(account: Account, copied: Mapping[str, str] | None) -> tuple[PostalAddress, str]:
+    """The address that Stripe copied, as a whole, or else the account's; and its country."""
+    if copied:
+        postal = PostalAddress(
+            line1=copied["line1"],
+            line2=copied["line2"],
+            city=copied["city"],
+            region=copied["state"],
+            postal_code=copied["postal_code"],
+        )
+        return postal, clean_text(copied["country"], limit=60)
+    postal = PostalAddress(
+        line1=account.address_line1,
+        line2=account.address_line2,
+        city=account.address_city,
+        region=account.address_state,
+        postal_code=account.address_postal_code,
+    )
+    return postal, account.address_country
 
 
 #: Stripe's kinds of tax ids that are VAT numbers and begin with their country, as EN 16931 asks for.
@@ -201,16 +228,16 @@ VAT_KINDS: Final = frozenset("eu_vat gb_vat ch_vat".split())
 _CODE_LAST = frozenset("US CA GB IE AU NZ".split())
 
 
-def _format_address(account: Account, locale: str) -> tuple[str, ...]:
-    country = account.address_country.upper()
+def _format_address(postal: PostalAddress, country: str, locale: str) -> tuple[str, ...]:
+    country = country.upper()
     if country in _CODE_LAST:
-        region = " ".join(part for part in (account.address_state, account.address_postal_code) if part)
-        place = ", ".join(part for part in (account.address_city, region) if part)
+        region = " ".join(part for part in (postal.region, postal.postal_code) if part)
+        place = ", ".join(part for part in (postal.city, region) if part)
     else:
-        place = " ".join(part for part in (account.address_postal_code, account.address_city) if part)
-        place = ", ".join(part for part in (place, account.address_state) if part)
+        place = " ".join(part for part in (postal.postal_code, postal.city) if part)
+        place = ", ".join(part for part in (place, postal.region) if part)
     name = Locale.parse(locale).territories.get(country, country)
-    lines = (account.address_line1, account.address_line2, place, name)
+    lines = (postal.line1, postal.line2, place, name)
     return tuple(cleaned for cleaned in (clean_text(line) for line in lines) if cleaned)
 
 

@@ -60,6 +60,11 @@ class StripeInvoice(models.Model):
     voided_at = models.DateTimeField(null=True, blank=True)
     next_payment_attempt_at = models.DateTimeField(null=True, blank=True)
     hosted_invoice_url = models.CharField(max_length=2000, blank=True)
+    customer_details = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="`{name, email, address}` as Stripe copied them at finalization; null = not told.",
+    )
     customer_tax_ids = models.JSONField(
         default=list, db_default=[], blank=True, help_text="`[{type, value}]` as Stripe printed them."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import models
@@ -45,6 +45,11 @@ def _describe_invoice(invoice: Invoice) -> dict[str, Any]:
         "number": invoice.number or "",
         "subscription": invoice.subscription or "",
         "test_clock": invoice.test_clock or "",
+        "customer_details": {
+            "name": invoice.customer_name,
+            "email": invoice.customer_email,
+            "address": asdict(invoice.customer_address) if invoice.customer_address else {},
+        },
         "customer_tax_ids": [
             {"type": tax_id.type, "value": tax_id.value} for tax_id in invoice.customer_tax_ids
         ],

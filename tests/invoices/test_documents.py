@@ -14,6 +14,7 @@ from facturx import get_xml_from_pdf
 from billing_worker.accounts.models import Account
 from billing_worker.alerts.models import Alert
 from billing_worker.mirror.models import StripeInvoice
+from invoices.building import build_content
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.rendering import pdf
 from invoices.services import documents
@@ -250,12 +251,44 @@ def test_a_document_whose_xml_would_break_a_rule_is_blocked():
     assert Alert.objects.filter(name="invoice_mismatch").exists()
 
 
-def test_an_account_s_own_tax_id_is_printed_where_stripe_has_none():
+def test_a_document_says_what_stripe_copied_onto_the_invoice_at_finalization():
+    """Also in a revision that is made when account and customer have become something else."""
+    address = {
+        "line1": "Rue 1",
+        "line2": "",
+        "city": "Lyon",
+        "state": "",
+        "postal_code": "69001",
+        "country": "FR",
+    }
+    invoice = make_invoice(
+        customer_details={"name": "Alors SARL", "email": "", "address": address},
+        customer_tax_ids=[{"type": "eu_vat", "value": "FRAB123456789"}],
+    )
+    first = make_document(invoice).content["buyer"]
+    assert (first["name"], first["email"], first["country"]) == ("Alors SARL", "", "FR")
+    assert first["address"] == ["Rue 1", "69001 Lyon", "France"]
+    assert (first["tax_ids"], first["vat_id"]) == (["FRAB123456789"], "FRAB123456789")
+    account = invoice.account
+    account.name, account.tax_id_type, account.tax_id_value = "Later Inc", "us_ein", "12-3456789"
+    account.address_city, account.address_country = "Springfield", "US"
+    account.save()
+    assert build_content(invoice).buyer.name == "Alors SARL"
+    assert build_content(invoice).buyer.tax_ids == ("FRAB123456789",)
+    invoice.customer_tax_ids = []
+    assert build_content(invoice).buyer.tax_ids == (), "a number that came later is on the next invoice"
+    invoice.customer_details = {"name": "", "email": "", "address": {}}
+    bare = build_content(invoice).buyer
+    assert (bare.name, bare.country) == ("Later Inc", "US"), "an invoice needs a name and an address"
+
+
+def test_an_invoice_mirrored_before_prints_the_account_s_own():
     invoice = make_invoice()
     invoice.account.tax_id_type, invoice.account.tax_id_value = "jp_trn", "T0000000000000"
     invoice.account.save()
     buyer = make_document(invoice).content["buyer"]
     assert (buyer["tax_ids"], buyer["vat_id"]) == (["T0000000000000"], "")
+    assert buyer["name"] == invoice.account.name
 
 
 def test_a_revision_whose_number_another_worker_took_is_made_as_the_next(monkeypatch):

@@ -47,6 +47,15 @@ def test_an_invoice_becomes_a_row_with_its_payer(account) -> None:
     assert invoice.finalized_at == AT
     assert invoice.paid_at == AT + 60 * SECOND
     assert invoice.lines_complete
+    assert invoice.customer_details is not None
+    assert (invoice.customer_details["name"], invoice.customer_details["email"]) == (
+        "Example Ltd",
+        "billing@example.com",
+    )
+    assert invoice.customer_details["address"] == {
+        "line1": "1 Example Street", "line2": "", "city": "Springfield", "state": "", "postal_code": "",
+        "country": "US",
+    }  # fmt: skip
     [line] = invoice.lines.all()
     assert (line.amount_minor, line.quantity, line.unit_amount_decimal) == (20, 400, Decimal("0.05"))
     assert (line.price, line.product, line.subscription_item) == ("price_st", "prod_st", "si_1")
