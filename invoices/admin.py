@@ -21,33 +21,33 @@ from django.http import (
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html_join
 from django.utils.http import urlencode
-from django.utils.safestring import mark_safe
-from django.views.decorators.http import require_POST
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from billing_worker.accounts.audit import record_audit
 from billing_worker.accounts.forms import ReasonForm
 from billing_worker.accounts.models import Account
-from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from billing_worker.core.money import format_minor
 from invoices.addresses import split_addresses
+from invoices.admin_base import NOTHING_DONE, ReadOnlyAdmin, get_name, tell_refusal, try_to
 from invoices.attention import NEEDS, find_needing_once
+from invoices.batches.console import DocumentBatchAdmin
+from invoices.batches.models import BatchAction, DocumentBatch
+from invoices.batches.services import MAX_ITEMS, start_batch
+from invoices.charge_admin import ManagedChargeAdmin
 from invoices.document_page import MAIL_TONES, build_document_page
 from invoices.exports.document_list import iterate_csv, write_workbook
 from invoices.filters import CurrencyFilter, DeliveryFilter, LocaleFilter, NeedsFilter
+from invoices.mail_admin import InvoiceMailAdmin
 from invoices.models import InvoiceDocument, InvoiceMail, ManagedCharge
 from invoices.previewing.console import TemplateComparisonAdmin
 from invoices.previewing.models import TemplateComparison
 from invoices.selectors import annotate_mail_state
-from invoices.services.charge_decisions import give_up_charges, retry_charges
 from invoices.services.documents import request_revision
 from invoices.services.downloads import open_download
-from invoices.services.mails import resend_document, settle_mail, waive_mail
-from invoices.states import ChargeState, DocumentKind, DocumentState, MailState
+from invoices.services.mails import resend_document, waive_mail
+from invoices.states import DocumentKind, DocumentState, MailState
 
 T = TypeVar("T")
 
@@ -58,21 +58,6 @@ DOCUMENT_LABELS = {
     DocumentState.BLOCKED: "danger",
     DocumentState.FAILED: "danger",
 }
-
-
-class ReadOnlyAdmin(FoldedSearch, ModelAdmin):
-    """Services are the only writers: the console shows."""
-
-    list_per_page = 50
-
-    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
 
 
 @admin.register(InvoiceDocument)
@@ -119,7 +104,40 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
     ]
     change_form_outer_before_template = "invoices/admin/document.html"
     list_before_template = "invoices/admin/document_list_tools.html"
+    action_form = ReasonForm
+    actions: ClassVar = ["resend_chosen", "revise_chosen"]
     show_full_result_count = False
+
+    def has_resend_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("invoices.resend_invoicemail")
+
+    def has_revise_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("invoices.rerender_invoicedocument")
+
+    @admin.action(description="Send again to the accounts' contacts", permissions=["resend"])
+    def resend_chosen(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        return self._start_batch(request, queryset, BatchAction.RESEND)
+
+    @admin.action(description="Make new revisions", permissions=["revise"])
+    def revise_chosen(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        return self._start_batch(request, queryset, BatchAction.REVISE)
+
+    def _start_batch(
+        self, request: HttpRequest, queryset: QuerySet[Any], action: BatchAction
+    ) -> HttpResponse | None:
+        """To the page that shows how far it is; a refusal stays on the list."""
+        try:
+            batch = start_batch(
+                action=action,
+                document_ids=list(queryset.order_by("pk").values_list("pk", flat=True)[: MAX_ITEMS + 1]),
+                reason=request.POST.get("reason", ""),
+                actor=get_name(request),
+                now=timezone.now(),
+            )
+        except BillingError as error:
+            tell_refusal(request, error)
+            return None
+        return redirect("admin:invoices_documentbatch_change", batch.pk)
 
     @classmethod
     def add_filters(cls, *filters: type[admin.SimpleListFilter]) -> None:
@@ -204,7 +222,7 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
             raise Http404 from None
         now = timezone.now()
         record_audit(
-            actor=_name(request),
+            actor=get_name(request),
             action="invoices.list_exported",
             subject_type="InvoiceDocument",
             subject_id=kind,
@@ -229,7 +247,7 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
         def guarded(request: HttpRequest, document_id: int) -> HttpResponse:
             if request.method == "POST":
                 return view(request, document_id)
-            messages.warning(request, "Nothing was done: press the button on this page.")
+            messages.warning(request, NOTHING_DONE)
             return _back(get_object_or_404(InvoiceDocument, pk=document_id))
 
         return guarded
@@ -264,7 +282,7 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
         is_inline = "download" not in request.GET
         try:
             url = open_download(
-                document=document, is_inline=is_inline, actor=_name(request), now=timezone.now()
+                document=document, is_inline=is_inline, actor=get_name(request), now=timezone.now()
             )
         except BillingError as error:
             return HttpResponse(str(error), status=error.http_status, content_type="text/plain")
@@ -284,11 +302,11 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
                 subject=document.subject,
                 reason=reason,
                 mail_to=mail_to,
-                actor=_name(request),
+                actor=get_name(request),
                 now=timezone.now(),
             )
 
-        revised = _try(request, "invoices.rerender_invoicedocument", act)
+        revised = try_to(request, "invoices.rerender_invoicedocument", act)
         if revised is None:
             return _back(document, revise="1", reason=reason)
         mailed = (
@@ -307,13 +325,13 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
                 document_id=document.pk,
                 to=split_addresses(to),
                 reason=reason,
-                actor=_name(request),
+                actor=get_name(request),
                 now=timezone.now(),
                 seen_sequence=int(seen) if seen.removeprefix("-").isdecimal() else None,
                 older_is_meant="older" in request.POST,
             )
 
-        mail = _try(request, "invoices.resend_invoicemail", act)
+        mail = try_to(request, "invoices.resend_invoicemail", act)
         if mail is None:
             return _back(document, send="1", to=to, reason=reason)
         messages.success(request, f"Queued for {', '.join(mail.to)}.")
@@ -327,144 +345,19 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
             return waive_mail(
                 document_id=document.pk,
                 reason=request.POST.get("reason", ""),
-                actor=_name(request),
+                actor=get_name(request),
                 now=timezone.now(),
             )
 
-        if _try(request, "invoices.resend_invoicemail", act) is not None:
+        if try_to(request, "invoices.resend_invoicemail", act) is not None:
             messages.success(request, "Nobody is mailed about this revision.")
         return _back(document)
 
 
+admin.site.register(InvoiceMail, InvoiceMailAdmin)
+admin.site.register(ManagedCharge, ManagedChargeAdmin)
 admin.site.register(TemplateComparison, TemplateComparisonAdmin)
-
-
-@admin.register(InvoiceMail)
-class InvoiceMailAdmin(ReadOnlyAdmin):
-    list_display: ClassVar = [
-        "subject",
-        "show_to",
-        "show_state",
-        "sequence",
-        "queued_at",
-        "sent_at",
-        "settled_at",
-    ]
-    list_filter: ClassVar = ["state", "document__period"]
-    search_fields: ClassVar = ["subject", "message_id", "to", "document__number"]
-    date_hierarchy = "queued_at"
-    fields: ClassVar = [
-        *("document", "subject", "show_to", "show_bcc", "show_recipients", "state", "reason", "requested_by"),
-        *("queued_at", "sent_at", "settled_at", "attempts", "claimed_at", "next_attempt_at", "last_error"),
-        *("message_id", "service_message_id", "sequence"),
-    ]
-    readonly_fields: ClassVar = ["show_to", "show_bcc", "show_recipients"]
-
-    @display(description="To")
-    def show_to(self, mail: InvoiceMail) -> str:
-        return ", ".join([*mail.to, *mail.cc])
-
-    @display(description="Blind copy")
-    def show_bcc(self, mail: InvoiceMail) -> str:
-        return ", ".join(mail.bcc)
-
-    @display(description="What the mail service said")
-    def show_recipients(self, mail: InvoiceMail) -> str:
-        said = ((address, word, word.get("detail")) for address, word in mail.recipients.items())
-        rows = (
-            (address, f"{word['state']}{f' ({detail})' if detail else ''}") for address, word, detail in said
-        )
-        return format_html_join(mark_safe("<br>"), "{}: {}", rows)
-
-    @display(description="State", ordering="state", label=MAIL_TONES)
-    def show_state(self, mail: InvoiceMail) -> tuple[str, str]:
-        return mail.state, mail.get_state_display()
-
-    def get_urls(self) -> list[URLPattern]:
-        return [
-            path(
-                "<int:mail_id>/settle/",
-                self.admin_site.admin_view(require_POST(self.settle)),
-                name="invoices_invoicemail_settle",
-            ),
-            *super().get_urls(),
-        ]
-
-    def settle(self, request: HttpRequest, mail_id: int) -> HttpResponse:
-        """A person says whether an open mail went out."""
-        mail = get_object_or_404(InvoiceMail, pk=mail_id)
-
-        def act() -> InvoiceMail:
-            return settle_mail(
-                mail_id=mail_id,
-                was_sent=request.POST.get("verdict") == "sent",
-                reason=request.POST.get("reason", ""),
-                actor=_name(request),
-                now=timezone.now(),
-            )
-
-        settled = _try(request, "invoices.resend_invoicemail", act)
-        if settled is not None:
-            messages.success(request, f"The mail is {settled.get_state_display().lower()}.")
-        return redirect(reverse("admin:invoices_invoicedocument_change", args=[mail.document_id]))
-
-
-@admin.register(ManagedCharge)
-class ManagedChargeAdmin(ReadOnlyAdmin):
-    list_display: ClassVar = [
-        "job_id", "description", "payer", "period", "show_amount", "show_state", "stripe_invoice_item_id", "billed_at",
-    ]  # fmt: skip
-    list_filter: ClassVar = ["state", "period", "currency"]
-    search_fields: ClassVar = ["description", "customer", "stripe_invoice_item_id", "=job__id", "=payer__id"]
-    list_select_related: ClassVar = ["payer"]
-    exclude: ClassVar = ["claim_token", "amount_minor", "currency"]
-    readonly_fields: ClassVar = ["show_amount"]
-    action_form = ReasonForm
-    actions: ClassVar = ["retry", "give_up"]
-
-    def has_settle_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("invoices.settle_managedcharge")
-
-    @admin.action(description="Try again (the cause is mended)", permissions=["settle"])
-    def retry(self, request: HttpRequest, queryset: QuerySet[ManagedCharge]) -> None:
-        self._decide(request, queryset, retry_charges, "will be sent to Stripe again")
-
-    @admin.action(description="Give up: Stripe never bills them", permissions=["settle"])
-    def give_up(self, request: HttpRequest, queryset: QuerySet[ManagedCharge]) -> None:
-        self._decide(request, queryset, give_up_charges, "will never be billed by Stripe")
-
-    def _decide(
-        self, request: HttpRequest, queryset: QuerySet[ManagedCharge], service: Callable[..., int], done: str
-    ) -> None:
-        ids = list(queryset.values_list("pk", flat=True))
-        reason = request.POST.get("reason", "")
-        try:
-            count = service(ids=ids, reason=reason, actor=_name(request), now=timezone.now())
-        except BillingError as error:
-            self.message_user(request, str(error), level=messages.ERROR)
-            return
-        left = f"; {len(ids) - count} were not refused by Stripe" if count < len(ids) else ""
-        level = messages.SUCCESS if count else messages.WARNING
-        self.message_user(request, f"{count} managed charges {done}{left}", level=level)
-
-    @display(description="Amount", ordering="amount_minor")
-    def show_amount(self, charge: ManagedCharge) -> str:
-        return format_minor(charge.amount_minor, charge.currency)
-
-    @display(
-        description="State",
-        ordering="state",
-        label={
-            ChargeState.BILLED: "success",
-            ChargeState.PENDING: "info",
-            ChargeState.SENDING: "info",
-            ChargeState.REJECTED: "danger",
-            ChargeState.UNKNOWN: "warning",
-            ChargeState.GIVEN_UP: "danger",
-        },
-    )
-    def show_state(self, charge: ManagedCharge) -> tuple[str, str]:
-        return charge.state, charge.get_state_display()
+admin.site.register(DocumentBatch, DocumentBatchAdmin)
 
 
 def _read_typed(request: HttpRequest) -> dict[str, str]:
@@ -476,19 +369,3 @@ def _back(document: InvoiceDocument, **typed: str) -> HttpResponse:
     """To the document's page, with what was typed if that was refused."""
     page = reverse("admin:invoices_invoicedocument_change", args=[document.pk])
     return redirect(f"{page}?{urlencode(typed)}" if typed else page)
-
-
-def _name(request: HttpRequest) -> str:
-    return str(request.user.get_username())
-
-
-def _try(request: HttpRequest, permission: str, act: Callable[[], T]) -> T | None:
-    """Do it if the person may; a refusal of ours becomes a message on the page."""
-    if not request.user.has_perm(permission):
-        raise PermissionDenied
-    try:
-        return act()
-    except BillingError as error:
-        text = str(error)
-        messages.error(request, text[:1].upper() + text[1:])
-        return None

@@ -10,6 +10,8 @@ from django.db.models import Q
 
 from billing_worker.accounts.models import Account, ManagedJob
 from billing_worker.mirror.models import StripeInvoice
+from invoices.batches.models import BatchItem as BatchItem
+from invoices.batches.models import DocumentBatch as DocumentBatch
 from invoices.previewing.models import ComparisonPicture as ComparisonPicture
 from invoices.previewing.models import TemplateComparison as TemplateComparison
 from invoices.states import ChargeState, DocumentKind, DocumentState, MailState

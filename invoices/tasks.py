@@ -14,6 +14,7 @@ from django.utils import timezone
 from billing_worker import gateway
 from billing_worker.alerts.kicks import send_kick
 from billing_worker.core.periods import Period
+from invoices.batches import services as batches
 from invoices.previewing import services as previewing
 from invoices.selectors import list_due_mail_ids, select_due_documents
 from invoices.services import documents, mails, managed, payments, sweeping
@@ -79,6 +80,18 @@ def bill_managed_jobs(period: str | None = None) -> dict[str, int]:
 @shared_task(name="invoices.compare_versions")
 def compare_versions(comparison_id: int) -> None:
     previewing.make_comparison(comparison_id=comparison_id, now=timezone.now())
+
+
+@shared_task(name="invoices.run_batch")
+def run_batch(batch_id: int) -> None:
+    """Do what a person asked for many documents; hand over to another task when the time is up."""
+    deadline = monotonic() + _SECONDS_PER_TASK
+    while items := batches.list_waiting(batch_id=batch_id, limit=_BATCH):
+        for item_id in items:
+            if monotonic() >= deadline:
+                send_kick(batches.TASK, batch_id)
+                return
+            batches.run_item(item_id=item_id, now=timezone.now())
 
 
 @shared_task(name="invoices.sweep_invoices")

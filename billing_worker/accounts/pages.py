@@ -14,6 +14,7 @@ _PAGES: Final[Mapping[str, str]] = {
     "charge": "invoices_managedcharge",
     "cohort": "cohorts_cohort",
     "document": "invoices_invoicedocument",
+    "documentbatch": "invoices_documentbatch",
     "draft_hold": "metering_drafthold",
     "drift": "reconciliation_drift",
     "invoicedocument": "invoices_invoicedocument",

@@ -83,6 +83,7 @@ UNFOLD: dict[str, Any] = {
                     badge="billing_worker.dashboard.count_documents_waiting",
                 ),
                 _item("Mails", "outgoing_mail", "invoices", "invoicemail"),
+                _item("Batches", "dynamic_feed", "invoices", "documentbatch"),
                 _item("Template preview", "compare", "invoices", "templatecomparison"),
                 _item("Managed services", "handyman", "invoices", "managedcharge"),
                 _item("Usage", "monitoring", "metering", "usagefeed"),

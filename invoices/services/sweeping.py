@@ -13,6 +13,7 @@ from django.db.models import Exists, OuterRef
 from billing_worker.alerts.kicks import send_kick
 from billing_worker.deadlocks import retry_when_undone
 from billing_worker.mirror.models import StripeInvoice
+from invoices.batches.services import kick_waiting_batches
 from invoices.models import InvoiceDocument, InvoiceMail
 from invoices.previewing.services import sweep_comparisons
 from invoices.selectors import list_undocumented, select_due_documents, select_due_mails
@@ -52,6 +53,7 @@ class SweepReport:
     receipts_created: int = 0
     credit_notes_created: int = 0
     comparisons_kicked: int = 0
+    batches_kicked: int = 0
 
 
 @retry_when_undone
@@ -81,6 +83,7 @@ def sweep_invoices(*, now: datetime, stale_after: timedelta = CLAIM_EXPIRES_AFTE
     for invoice_id in list(select_unread_payments().values_list("invoice_id", flat=True)[:BATCH]):
         report.payments_kicked += send_kick("invoices.read_payments", invoice_id)
     report.comparisons_kicked = sweep_comparisons(now=now)
+    report.batches_kicked = kick_waiting_batches()
     if any(asdict(report).values()):
         log.info("invoices_swept", **asdict(report))
     return report
