@@ -33,7 +33,7 @@ TRANSITIONS: Final[dict[EventState, frozenset[EventState]]] = {
     EventState.PENDING: frozenset(
         {
             EventState.SENDING,  # claim
-            EventState.SHADOW,  # disarming (never attempted only)
+            EventState.SHADOW,  # disarming (not what Stripe may have counted)
             EventState.EXPIRED,  # age
             EventState.SKIPPED,  # a person, or the true-up that bills it instead
             EventState.UNRESOLVED,  # too late to repeat a call of unknown outcome

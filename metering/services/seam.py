@@ -2,7 +2,7 @@
 
 One rule, written once as a query, so that the order in which leases, `SHADOW` and `BILL_FROM` were changed can't
 matter: an event is billable when its account and period are leased to Stripe, shadow is off for the account, and its
-bucket begins at or after `BILL_FROM`. `align_with_seam` brings every event that was never attempted to that rule.
+bucket begins at or after `BILL_FROM`. `align_with_seam` brings every event that Stripe can't have counted to that rule.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Alignment:
 def align_with_seam(*, seam: Seam, account_id: int | None = None, period: str | None = None) -> Alignment:
     """Arm the shadow events that are billable now, put back into shadow those that no longer are.
 
-    Only events that were never attempted go back. Two updates; run it inside a transaction or alone.
+    What Stripe may have counted does not go back; what it refused for now does, however often it was tried. Two
+    updates; run it inside a transaction or alone.
     """
     events = MeterEvent.objects.all()
     if account_id is not None:
@@ -53,7 +54,8 @@ def align_with_seam(*, seam: Seam, account_id: int | None = None, period: str | 
         events = events.filter(period=period)
     billable = _billable(seam)
     armed = events.filter(billable, state=EventState.SHADOW).update(state=EventState.PENDING)
-    disarmed = events.filter(~billable, state=EventState.PENDING, attempts=0).update(state=EventState.SHADOW)
+    uncounted = events.filter(~billable, state=EventState.PENDING, uncertain_at__isnull=True)
+    disarmed = uncounted.update(state=EventState.SHADOW)
     return Alignment(armed=armed, disarmed=disarmed)
 
 
@@ -79,7 +81,7 @@ def _billable(seam: Seam) -> Q:
 def count_beyond_seam(*, seam: Seam, account_ids: Collection[int]) -> int:
     """How many of these accounts' events went out, or may have, although the rule now says shadow."""
     attempted = Q(state__in=[EventState.SENDING, EventState.UNRESOLVED, EventState.SENT]) | Q(
-        state=EventState.PENDING, attempts__gt=0
+        state=EventState.PENDING, uncertain_at__isnull=False
     )
     return MeterEvent.objects.filter(attempted, ~_billable(seam), account__in=account_ids).count()
 

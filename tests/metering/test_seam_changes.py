@@ -74,10 +74,10 @@ def test_arming_converts_exactly_the_shadow_events_from_the_bound_on(account):
     }  # fmt: skip
 
 
-def test_moving_the_bound_back_and_forth_moves_what_was_never_attempted(account):
+def test_moving_the_bound_back_and_forth_moves_what_stripe_can_not_have_counted(account):
     add_days(account, 4, 5, 6)
     change(5001, shadow=False, bill_from=day(4))
-    MeterEvent.objects.filter(bucket="2026-10-04").update(attempts=1)
+    MeterEvent.objects.filter(bucket="2026-10-04").update(attempts=1, uncertain_at=NOW)
 
     later = change(5001, bill_from=day(6))
     assert (later.armed, later.disarmed, later.too_late) == (0, 1, 1)

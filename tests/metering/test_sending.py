@@ -270,13 +270,34 @@ def test_nothing_is_sent_in_shadow_and_shadow_is_left_in_any_order(account, stri
     assert drain(stripe, seam=LIVE).reported == 1
 
 
-def test_a_lease_given_back_to_legacy_stops_what_was_not_attempted(account, stripe):
+def test_a_lease_given_back_to_legacy_stops_what_stripe_can_not_have_counted(account, stripe):
     MeterEventFactory.create(account=account)
-    MeterEventFactory.create(account=account, meter="RM", attempts=1)
+    MeterEventFactory.create(account=account, meter="RM", attempts=1, uncertain_at=NOW)
+    MeterEventFactory.create(account=account, meter="CV", attempts=7)
     BillingLease.objects.update(biller=Biller.LEGACY)
 
     assert drain(stripe).reported == 1
-    assert states() == {"5001:2026-10-05:ST": "shadow", "5001:2026-10-05:RM": "sent"}
+    assert states() == {
+        "5001:2026-10-05:ST": "shadow", "5001:2026-10-05:RM": "sent", "5001:2026-10-05:CV": "shadow"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("stop", ["lease", "shadow"])
+def test_what_stripe_refused_for_now_is_not_sent_once_billing_was_stopped(account, stripe, stop):
+    MeterEventFactory.create(account=account)
+    stripe.faults["5001:2026-10-05:ST"] = [gateway.GatewayRateLimited("slow down")]
+    clock = Clock()
+    drain(stripe, clock=clock, options=SenderOptions(threads=1))
+    assert states() == {"5001:2026-10-05:ST": "pending"}
+
+    if stop == "lease":
+        BillingLease.objects.update(biller=Biller.LEGACY)
+    assert drain(stripe, clock=clock, seam=SHADOW if stop == "shadow" else LIVE).reported == 0
+    assert stripe.events == {}
+    assert states() == {"5001:2026-10-05:ST": "shadow"}
+
+    BillingLease.objects.update(biller=Biller.STRIPE)
+    assert drain(stripe, clock=clock).reported == 1
 
 
 def test_a_dead_senders_events_are_looked_up_after_its_lease(account, stripe):
