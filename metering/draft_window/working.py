@@ -24,7 +24,7 @@ from billing_worker.mirror.states import InvoiceStatus
 from metering.draft_window.completeness import list_reasons
 from metering.draft_window.models import DraftHold
 from metering.draft_window.services import HoldPolicy, keep_reasons
-from metering.draft_window.states import HoldState, ReleaseCause
+from metering.draft_window.states import OPEN_STATES, HoldState, ReleaseCause
 from metering.models import MeterEvent
 from metering.states import EventState
 
@@ -87,7 +87,30 @@ def _hold(hold: DraftHold, policy: HoldPolicy, now: datetime) -> None:
         return
     if _note_call(hold, now):
         gateway.set_auto_advance(hold.stripe_invoice_id, False)
-        _settle(hold, HoldState.HELD, held_at=now, called_at=None)
+        if not _settle(hold, HoldState.HELD, held_at=now, called_at=None):
+            _take_back(hold, now)
+
+
+def _take_back(hold: DraftHold, now: datetime) -> None:
+    """Our call came after another worker had taken the hold over: where that one let the draft go, it stays let go.
+
+    Nobody would look at the draft again: it would never be finalized, or an open invoice never collected.
+    """
+    if DraftHold.objects.filter(pk=hold.pk, state__in=OPEN_STATES).exists():
+        return
+    log.warning("draft_hold_too_late", invoice=hold.stripe_invoice_id)
+    try:
+        gateway.set_auto_advance(hold.stripe_invoice_id, True)
+    except gateway.GatewayError as error:
+        raise_alert(
+            name=HOLD_FAILED,
+            severity=Severity.CRITICAL,
+            subject=hold.stripe_invoice_id,
+            detail=f"The invoice of account {hold.account_id} for {hold.period} was let go and then held by a call that"
+            f" came too late: turn automatic collection on again at Stripe ({error})",
+            now=now,
+        )
+        raise
 
 
 # -- releasing ---------------------------------------------------------------------------------------------------------

@@ -74,6 +74,33 @@ def test_a_lost_answer_is_read_at_stripe_and_nothing_is_done_twice(account, stri
     assert not Alert.objects.exists()
 
 
+@pytest.mark.parametrize("then", ["not needed", "released", "held"])
+def test_a_call_that_comes_after_its_claim_was_lost_holds_nothing_for_ever(
+    account, stripe, monkeypatch, then
+):
+    """The worker is suspended between its last look at the claim and the call; another one takes the hold over."""
+    hold = plan(account)
+    hold_at_stripe = stripe.set_auto_advance
+
+    def stall(invoice: str, enabled: bool) -> object:
+        monkeypatch.setattr(gateway, "set_auto_advance", hold_at_stripe)
+        later = NOW + CLAIM_EXPIRES_AFTER
+        if then == "not needed":
+            declare()
+        assert work(hold, later) == ("not_needed" if then == "not needed" else "held")
+        if then == "released":
+            declare()
+            assert work(hold, later) == "released"
+        return hold_at_stripe(invoice, enabled)
+
+    monkeypatch.setattr(gateway, "set_auto_advance", stall)
+    work_hold(hold_id=hold.pk, policy=POLICY, now=NOW)
+
+    hold.refresh_from_db()
+    assert hold.state == {"not needed": "not_needed", "released": "released", "held": "held"}[then]
+    assert stripe.auto_advance is (then != "held")
+
+
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("fault", [UNKNOWN, Killed()])
 def test_finalizing_survives_a_lost_answer(account, stripe, place, fault):
