@@ -12,6 +12,8 @@ from billing_worker.accounts.models import Account, AccountPlan, AccountTier, Au
 from billing_worker.accounts.services import ImportReport, import_accounts, link_customer
 from billing_worker.legacy.models import LegacyAccount, LegacyManagedJob, LegacyPlanSub, LegacyPlanUsage
 from billing_worker.legacy.selectors import get_customers
+from invoices.models import ManagedCharge
+from invoices.states import ChargeState
 from tests.factories import NOW
 from tests.legacy.tables import add_account, add_fee, add_job, add_tiers
 
@@ -322,3 +324,57 @@ def test_the_command_tells_what_it_did_and_fails_for_skipped_accounts(capsys):
         call_command("import_accounts")
     assert refused.value.returncode == 1
     assert "account 1002: currency 'XXX'" in capsys.readouterr().err
+
+
+def charge(job_id: int) -> None:
+    """Stripe bills the job: its record must stay."""
+    job = ManagedJob.objects.get(pk=job_id)
+    ManagedCharge.objects.create(
+        job=job, payer=job.account, customer="cus_1", period="2026-10", amount_minor=job.amount_minor,
+        currency=job.currency, description=job.title, completed_at=NOW, state=ChargeState.PENDING,
+    )  # fmt: skip
+
+
+def test_an_account_whose_billed_job_is_gone_is_reported_and_the_others_are_imported():
+    add_account(1001)
+    add_account(1002)
+    add_job(7, 1001, "10.00")
+    run_import()
+    charge(7)
+    LegacyManagedJob.objects.using("legacy").filter(pk=7).delete()
+    LegacyAccount.objects.using("legacy").update(name="New name")
+
+    report = run_import(LATER)
+
+    assert describe_problems(report) == ["account 1001: job 7 is gone there, but Stripe bills it: kept as it was"]
+    assert report.changed == [1002]
+    assert Account.objects.get(pk=1001).name == "Example 1001 Ltd"
+
+
+def test_a_job_that_moved_to_another_account_moves_when_it_is_free():
+    add_account(1001)
+    add_account(1002)
+    add_job(7, 1002, "10.00")
+    run_import()
+    LegacyManagedJob.objects.using("legacy").filter(pk=7).update(acct_id=1001)
+
+    report = run_import(LATER)
+    assert describe_problems(report) == ["account 1001: job 7 is account 1002's here: run the import again"]
+    assert report.changed == [1002]
+
+    assert run_import(LATER).changed == [1001]
+    assert ManagedJob.objects.get(pk=7).account_id == 1001
+
+
+def test_a_customer_that_another_account_has_here_is_reported_and_the_others_are_imported():
+    add_account(1001)
+    add_account(1002)
+    run_import()
+    link_customer(account_id=1002, stripe_customer_id="cus_9", now=NOW)
+    LegacyAccount.objects.using("legacy").filter(pk=1001).update(stripe_customer_id="cus_9")
+    LegacyAccount.objects.using("legacy").update(name="New name")
+
+    report = run_import(LATER)
+
+    assert describe_problems(report) == ["account 1001: customer cus_9 is account 1002's here"]
+    assert report.changed == [1002]

@@ -5,20 +5,22 @@ An account is written in one transaction of its own: whole, or as it was. Runnin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from typing import Any
 
 import structlog
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
+from django.db.models import ProtectedError
 
 from billing_worker.accounts.audit import record_audit
 from billing_worker.accounts.customers import kick_customer
 from billing_worker.accounts.importing.drafts import AccountDraft, find_problems, make_draft
 from billing_worker.accounts.importing.rows import describe, sync_rows
-from billing_worker.accounts.models import Account
-from billing_worker.accounts.states import AccountStatus
+from billing_worker.accounts.models import Account, ManagedJob
+from billing_worker.accounts.states import AccountStatus, JobSource
 from billing_worker.legacy.selectors import LegacyCustomer
 
 log = structlog.get_logger(__name__)
@@ -85,7 +87,11 @@ def _import_drafts(
                 ImportProblem(draft.account_id, f"its parent {parent_id} was not imported")
             )
             continue
-        _import_draft(draft, report, actor=actor, now=now)
+        try:
+            _import_draft(draft, report, actor=actor, now=now)
+        except (IntegrityError, DataError) as error:
+            report.problems.append(ImportProblem(draft.account_id, _explain(error, draft)))
+            continue
         known.add(draft.account_id)
     for account_id in sorted(known - seen):
         report.problems.append(
@@ -140,6 +146,25 @@ def _import_draft(draft: AccountDraft, report: ImportReport, *, actor: str, now:
     kick_customer(account, changed=after)
 
 
+def _explain(error: IntegrityError | DataError, draft: AccountDraft) -> str:
+    """What of ours stands against the draft, which was not written."""
+    if isinstance(error, ProtectedError):
+        jobs = draft.jobs.keys()
+        gone = ManagedJob.objects.filter(account=draft.account_id, source=JobSource.LEGACY).exclude(
+            pk__in=[job_id for (job_id,) in jobs]
+        )
+        named = ", ".join(str(pk) for pk in gone.order_by("pk").values_list("pk", flat=True))
+        return f"job {named} is gone there, but Stripe bills it: kept as it was"
+    moved = ManagedJob.objects.filter(pk__in=[job_id for (job_id,) in draft.jobs])
+    for job in moved.exclude(account=draft.account_id).order_by("pk"):
+        return f"job {job.pk} is account {job.account_id}'s here: run the import again"
+    if draft.stripe_customer_id:
+        owners = Account.objects.filter(stripe_customer_id=draft.stripe_customer_id)
+        for owner in owners.exclude(pk=draft.account_id):
+            return f"customer {draft.stripe_customer_id} is account {owner.pk}'s here"
+    return f"the database refused it: {error}"
+
+
 def _update_fields(
     account: Account, draft: AccountDraft, now: datetime
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -187,8 +212,11 @@ def _order_drafts(customers: Sequence[LegacyCustomer], report: ImportReport) -> 
             sound[customer.account.acct_id] = make_draft(customer)
     all_ids = {customer.account.acct_id for customer in customers}
     ordered: list[AccountDraft] = []
+    owners: defaultdict[str | None, list[int]] = defaultdict(list)
     for draft in sound.values():
-        problem = _find_family_problem(draft, sound, all_ids) or _find_shared_customer(draft, sound)
+        owners[draft.stripe_customer_id].append(draft.account_id)
+    for draft in sound.values():
+        problem = _find_family_problem(draft, sound, all_ids) or _find_shared_customer(draft, owners)
         if problem:
             report.problems.append(ImportProblem(draft.account_id, problem))
         else:
@@ -216,13 +244,11 @@ def _find_family_problem(
     return None
 
 
-def _find_shared_customer(draft: AccountDraft, sound: dict[int, AccountDraft]) -> str | None:
-    if draft.stripe_customer_id is None:
+def _find_shared_customer(draft: AccountDraft, owners: Mapping[str | None, list[int]]) -> str | None:
+    customer = draft.stripe_customer_id
+    if customer is None or len(owners[customer]) == 1:
         return None
-    owners = [
-        other.account_id for other in sound.values() if other.stripe_customer_id == draft.stripe_customer_id
-    ]
-    return f"customer {draft.stripe_customer_id} belongs to accounts {owners}" if len(owners) > 1 else None
+    return f"customer {customer} belongs to accounts {owners[customer]}"
 
 
 def _is_its_own_ancestor(draft: AccountDraft, sound: dict[int, AccountDraft]) -> bool:
