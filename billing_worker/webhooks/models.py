@@ -40,6 +40,7 @@ class InboxEvent(models.Model):
         ordering: ClassVar = ["-received_at", "-pk"]
         indexes: ClassVar = [
             models.Index(fields=["state", "next_attempt_at"], name="inbox_state_next_attempt"),
+            models.Index(fields=["state", "event_created_at"], name="inbox_queue"),
             models.Index(fields=["type", "event_created_at"], name="inbox_type_created"),
             models.Index(fields=["object_id"], name="inbox_object"),
             models.Index(fields=["customer"], name="inbox_customer"),

@@ -27,8 +27,15 @@ def is_row_due(row: InboxEvent, *, now: datetime) -> bool:
 
 
 def list_due(*, now: datetime, limit: int) -> list[InboxEvent]:
-    """The rows to process next, in Stripe's order, so that fewer events turn out to be late."""
-    return list(InboxEvent.objects.filter(is_due(now)).order_by("event_created_at", "pk")[:limit])
+    """The rows to process next, in Stripe's order, so that fewer events turn out to be late.
+
+    Two questions, so that each is answered from an index in that order: as one, the database sorted all that waits,
+    payloads included, for every few rows of a backlog.
+    """
+    waiting = InboxEvent.objects.filter(state=InboxState.RECEIVED, next_attempt_at__lte=now)
+    abandoned = InboxEvent.objects.filter(state=InboxState.PROCESSING, claimed_at__lt=now - CLAIM_TIMEOUT)
+    found = [row for rows in (waiting, abandoned) for row in rows.order_by("event_created_at", "pk")[:limit]]
+    return sorted(found, key=lambda row: (row.event_created_at, row.pk))[:limit]
 
 
 def has_due(*, now: datetime) -> bool:
