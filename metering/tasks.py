@@ -45,17 +45,23 @@ def roll_up_usage() -> dict[str, int]:
 
 
 @shared_task(name="metering.send_meter_events", bind=True)
-def send_meter_events(self: Task) -> dict[str, int]:
+def send_meter_events(self: Task, is_follow_up: bool = False) -> dict[str, int]:
     """Send one batch of at most 500; follow up until nothing is left that can be sent."""
     if not is_configured():
         return hold_everything().as_dict()
-    result = send_batch(port=get_port(), seam=get_seam(), options=get_sender_options(), clock=timezone.now)
+    result = send_batch(
+        port=get_port(),
+        seam=get_seam(),
+        options=get_sender_options(),
+        clock=timezone.now,
+        is_first=not is_follow_up,
+    )
     now = timezone.now()
     due_at = get_next_due_at(now)
     if result.claimed and not result.cause:
-        send_kick("metering.send_meter_events")
+        send_kick("metering.send_meter_events", True)
     elif due_at is not None and due_at <= now + FOLLOW_UP:
-        self.apply_async(countdown=max((due_at - now).total_seconds(), 1))
+        self.apply_async((True,), countdown=max((due_at - now).total_seconds(), 1))
     return result.as_dict()
 
 

@@ -52,11 +52,18 @@ def align_with_seam(*, seam: Seam, account_id: int | None = None, period: str | 
         events = events.filter(account=account_id)
     if period is not None:
         events = events.filter(period=period)
-    billable = _billable(seam)
-    armed = events.filter(billable, state=EventState.SHADOW).update(state=EventState.PENDING)
-    uncounted = events.filter(~billable, state=EventState.PENDING, uncertain_at__isnull=True)
-    disarmed = uncounted.update(state=EventState.SHADOW)
-    return Alignment(armed=armed, disarmed=disarmed)
+    armed = events.filter(_billable(seam), state=EventState.SHADOW).update(state=EventState.PENDING)
+    return Alignment(armed=armed, disarmed=_disarm(events, seam))
+
+
+def disarm_events(*, seam: Seam) -> int:
+    """The half of `align_with_seam` that stops: it reads what waits, where the other reads all that is in shadow."""
+    return _disarm(MeterEvent.objects.all(), seam)
+
+
+def _disarm(events: QuerySet[MeterEvent], seam: Seam) -> int:
+    uncounted = events.filter(~_billable(seam), state=EventState.PENDING, uncertain_at__isnull=True)
+    return uncounted.update(state=EventState.SHADOW)
 
 
 def _billable(seam: Seam) -> Q:

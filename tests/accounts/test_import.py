@@ -346,7 +346,9 @@ def test_an_account_whose_billed_job_is_gone_is_reported_and_the_others_are_impo
 
     report = run_import(LATER)
 
-    assert describe_problems(report) == ["account 1001: job 7 is gone there, but Stripe bills it: kept as it was"]
+    assert describe_problems(report) == [
+        "account 1001: job 7 is gone there, but Stripe bills it: kept as it was"
+    ]
     assert report.changed == [1002]
     assert Account.objects.get(pk=1001).name == "Example 1001 Ltd"
 

@@ -96,6 +96,17 @@ def test_batches_repeat_until_nothing_is_left(account, stripe):
     assert drain(stripe, options=options).reported == 23
 
 
+def test_a_later_batch_arms_nothing_and_still_stops_what_is_not_billable(account, stripe):
+    MeterEventFactory.create(account=account, state=EventState.SHADOW)
+    MeterEventFactory.create(account=CustomerAccountFactory.create(id=5002))
+
+    result = send_batch(port=stripe, seam=LIVE, options=SenderOptions(), clock=Clock(), is_first=False)
+
+    assert result.reported == 0
+    assert states() == {"5001:2026-10-05:ST": "shadow", "5002:2026-10-05:ST": "shadow"}
+    assert drain(stripe).reported == 1
+
+
 def test_an_event_that_is_committed_as_claimed_before_the_call(account, stripe):
     """Were the process to die in the call, the row would say that it may have happened."""
     MeterEventFactory.create(account=account)

@@ -20,7 +20,7 @@ import structlog
 
 from metering.models import MeterEvent
 from metering.services.ingest import retry_busy
-from metering.services.seam import Seam, align_with_seam
+from metering.services.seam import Seam, align_with_seam, disarm_events
 from metering.services.sending.attempts import EventCall, MeterPort, Outcome, OutcomeKind, Road, send_lane
 from metering.services.sending.budget import SharedBudget
 from metering.services.sending.claims import (
@@ -121,8 +121,10 @@ def drain_meter_events(
     With `patience`, waits for back-offs and for other senders' leases that long after the last progress.
     """
     last_progress = clock()
+    is_first = True
     while True:
-        result = send_batch(port=port, seam=seam, options=options, clock=clock)
+        result = send_batch(port=port, seam=seam, options=options, clock=clock, is_first=is_first)
+        is_first = False
         yield result
         now = clock()
         if result.reported:
@@ -137,14 +139,21 @@ def drain_meter_events(
         sleep(min(max((due_at - now).total_seconds(), 0.05), 1.0))
 
 
-def send_batch(*, port: MeterPort, seam: Seam, options: SenderOptions, clock: Clock) -> SendResult:
+def send_batch(
+    *, port: MeterPort, seam: Seam, options: SenderOptions, clock: Clock, is_first: bool = True
+) -> SendResult:
     """Prepare, resolve what is uncertain, then claim and send one batch. Opens its own transactions.
 
+    The first batch of a run also arms what is billable by now, for which everything in shadow is read: millions of rows
+    while the old side bills. Every batch puts back what is not billable any more.
     Safe to run in several processes at once; killed anywhere, the next run takes over after the lease.
     """
     now = clock()
     result = SendResult()
-    retry_busy(lambda: align_with_seam(seam=seam))
+    if is_first:
+        retry_busy(lambda: align_with_seam(seam=seam))
+    else:
+        retry_busy(lambda: disarm_events(seam=seam))
     retry_busy(assign_customers)
     result.expired += retry_busy(lambda: expire_old(now=now))
     retry_busy(lambda: recover_abandoned(now=now))
