@@ -33,6 +33,8 @@ class Page:
     facts: Sequence[tuple[str, str]]
     seller: Party
     buyer: Party
+    seller_ids: Sequence[str]
+    buyer_ids: Sequence[str]
     headline: str
     headline_label: str
     headline_note: str
@@ -61,6 +63,8 @@ def build_page(content: InvoiceContent) -> Page:
         facts=paper.facts,
         seller=_print_party(content.seller),
         buyer=_print_party(content.buyer),
+        seller_ids=_list_tax_ids(content.seller, texts),
+        buyer_ids=_list_tax_ids(content.buyer, texts),
         headline=paper.headline,
         headline_label=paper.headline_label,
         headline_note=paper.headline_note,
@@ -117,6 +121,16 @@ def _print_party(party: Party) -> Party:
         email=make_printable(party.email),
         tax_ids=tuple(make_printable(tax_id) for tax_id in party.tax_ids),
     )
+
+
+def _list_tax_ids(party: Party, texts: Mapping[str, str]) -> list[str]:
+    """A party's tax ids, each with what it is unless it says so itself: `US EIN 00-0000000`, `VAT ID DE123456789`."""
+    labels = [
+        "" if " " in one else texts["vat_id" if one == party.vat_id else "tax_id"] for one in party.tax_ids
+    ]
+    return [
+        f"{label} {make_printable(one)}".strip() for label, one in zip(labels, party.tax_ids, strict=True)
+    ]
 
 
 def _build_stamp(content: InvoiceContent, texts: Mapping[str, str]) -> tuple[str, str]:

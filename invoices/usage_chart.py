@@ -24,6 +24,7 @@ _TOP: Final = 4.0
 _BASE: Final = 33.0
 _DAYS_Y: Final = 41.0
 _LEGEND_Y: Final = 49.5
+_LEGEND_STEP: Final = 26.0
 #: How much of a day's slot its bar takes.
 _FILL: Final = 0.74
 #: Ends of the scale, times a power of ten.
@@ -42,7 +43,7 @@ class UsageChart:
     top_label: str
     first_day: str
     last_day: str
-    series: Sequence[tuple[UsageType, str, Sequence[int]]]
+    series: Sequence[tuple[UsageType, Sequence[int]]]
 
 
 def build_usage_chart(
@@ -70,7 +71,7 @@ def build_usage_chart(
         top_label=formatter.compact(top),
         first_day=formatter.day(_at(usage, 0)),
         last_day=formatter.day(_at(usage, len(totals) - 1)),
-        series=[(one.kind, texts[f"usage_{one.kind.lower()}"], one.units) for one in _order(usage)],
+        series=[(one.kind, one.units) for one in _order(usage)],
     )
 
 
@@ -89,7 +90,7 @@ def choose_top(value: int) -> int:
 
 def draw_usage_chart(chart: UsageChart, *, accent: str, ink: str, families: str) -> str:
     """The chart as SVG, in a `data:` address. The same chart gives the same bytes."""
-    slot = (WIDTH - _LEFT) / len(chart.series[0][2])
+    slot = (WIDTH - _LEFT) / len(chart.series[0][1])
     height = _LEGEND_Y + 1 if len(chart.series) > 1 else _DAYS_Y + 1
     size = f'viewBox="0 0 {WIDTH:g} {height:g}" width="{WIDTH:g}pt" height="{height:g}pt"'
     scale = f"M{_LEFT:g} {_TOP:g}H{WIDTH:g}M{_LEFT:g} {_BASE:g}H{WIDTH:g}"
@@ -109,9 +110,9 @@ def draw_usage_chart(chart: UsageChart, *, accent: str, ink: str, families: str)
 
 def _draw_bars(chart: UsageChart, slot: float, accent: str) -> list[str]:
     """One path for each usage type, a thick stroke for each bar, on what the types before it reach."""
-    below = [0] * len(chart.series[0][2])
+    below = [0] * len(chart.series[0][1])
     paths = []
-    for kind, _, units in chart.series:
+    for kind, units in chart.series:
         bars = []
         for index, quantity in enumerate(units):
             if quantity:
@@ -126,13 +127,12 @@ def _draw_bars(chart: UsageChart, slot: float, accent: str) -> list[str]:
 
 
 def _draw_legend(chart: UsageChart, accent: str) -> list[str]:
-    step = (WIDTH - _LEFT) / len(chart.series)
     marks = []
-    for index, (kind, label, _) in enumerate(chart.series):
-        x = _LEFT + step * index
+    for index, (kind, _) in enumerate(chart.series):
+        x = _LEFT + _LEGEND_STEP * index
         marks.append(
             f'<path d="M{x:.2f} {_LEGEND_Y:g}v-5h5v5z" fill="{mix_white(accent, _WHITE[kind])}"/>'
-            f"{_draw_text(x + 7, _LEGEND_Y, label, 'start')}"
+            f"{_draw_text(x + 7, _LEGEND_Y, kind, 'start')}"
         )
     return marks
 

@@ -375,6 +375,40 @@ def build_long(lines: int = 1500) -> InvoiceContent:
     return build_content(jobs, number="NWA-1500")
 
 
+def build_full(locale: str, page_size: str) -> InvoiceContent:
+    """As much as a page must hold: twelve lines, usage by day, a discount, a tax, and bank details to pay to."""
+    other = _japanese() if locale == "ja_JP" else _german()
+    return tell_days(
+        build_content(
+            charge_lines(list(_twelve_lines().lines), percent=Decimal(19), discounts=[8990]),
+            locale=locale,
+            page_size=page_size,
+            currency={"en_US": "usd", "ja_JP": "jpy"}.get(locale, "eur"),
+            buyer=other.buyer,
+            number="GMH-0015",
+            collection_method="send_invoice",
+            due_at=NOVEMBER + timedelta(days=14),
+        )
+    )
+
+
+def build_family(accounts: int, **changes: Any) -> InvoiceContent:
+    """Fees and tiers of several accounts, free tiers among them, a job for nothing and one that is given back."""
+    lines = []
+    for number in range(accounts):
+        who: dict[str, Any] = {"account_id": 2000 + number, "account_name": f"Northwind Studio {number}"}
+        lines += [
+            build_line("sub", 19900 + number, description=f"Studio plan {number}", id=f"il_{number}", **who),
+            *build_tiers("ST", (1_000_100 + number, "0"), (250_100 + number, "0.125"), **who),
+            *build_tiers("CV", *((1_000 * tier + number, "1.8") for tier in range(2, 9)), **who),
+        ]
+    jobs = [build_job(f"Insertion order {n:03d}", 777 + n, 5, number=n) for n in range(40)]
+    return build_content(
+        [*lines, build_job("Trial set-up", 0, 3), build_job("Make-good for September", -1_250_000, 4), *jobs],
+        **{"number": "NWA-0010", **changes},
+    )
+
+
 def _german_taxed() -> InvoiceContent:
     """Everything at once: discount, tax, a balance from before, a part paid, and a transfer for the rest."""
     german = _german()
@@ -482,8 +516,11 @@ VARIANTS: dict[str, Callable[[], InvoiceContent]] = {
     "twelve-lines": lambda: tell_days(_twelve_lines()),
     "child-accounts": _child,
     "managed-services": _managed,
+    "full-french": lambda: build_full("fr_FR", "A4"),
+    "full-spanish": lambda: build_full("es_ES", "Letter"),
     "zero": _zero,
     "long": lambda: build_long(120),
+    "long-accounts": lambda: build_family(6),
     "credit-note": build_credit_note,
     "credit-note-german": _credit_note_german,
     "credit-note-japanese": _credit_note_japanese,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -13,7 +14,6 @@ from pypdf import PdfReader
 from invoices.content import InvoiceContent
 from invoices.formatting import get_formatter
 from invoices.layout import build_page
-from invoices.rendering import shortcuts
 from invoices.rendering.pdf import render_pdf
 from invoices.sections import Row, Section, group_lines
 from invoices.truth import read_pages
@@ -21,10 +21,8 @@ from tests.invoices.samples import (
     VARIANTS,
     build_content,
     build_credit_note,
-    build_job,
-    build_line,
+    build_family,
     build_long,
-    build_tiers,
     charge_lines,
 )
 from tests.invoices.test_accessible import walk
@@ -90,40 +88,22 @@ def check_pages(content: InvoiceContent, *, least: int = 2) -> list[list[str]]:
     return pages
 
 
-def build_family(accounts: int = 14, **changes: Any) -> InvoiceContent:
-    """Fees and tiers of many accounts, free tiers among them, a job for nothing and one that is given back."""
-    lines = []
-    for number in range(accounts):
-        who: dict[str, Any] = {"account_id": 2000 + number, "account_name": f"Studio {number}"}
-        lines += [
-            build_line("sub", 19900 + number, description=f"Plan {number}", id=f"il_{number}", **who),
-            *build_tiers("ST", (1_000_100 + number, "0"), (250_100 + number, "0.125"), **who),
-            *build_tiers("CV", *[(1_000 * tier + number, "1.8") for tier in range(2, 9)], **who),
-        ]
-    lines += [
-        build_job("For nothing", 0, 3),
-        build_job("Given back", -1_250_000, 4),
-        *(build_job(f"Order {n:03d}", 777 + n, 5, number=n) for n in range(40)),
-    ]
-    return build_content(lines, **changes)
-
-
 def test_a_long_invoice_by_hand():
-    """10.00, 10.01, ... 11.19: pages of 25, 39, 39 and 17 lines."""
+    """10.00, 10.01, ... 11.19: 28, 70, 112 and 120 of them. n lines are 10 n and a cent for each pair."""
     pages = check_pages(build_long(120), least=4)
     words = ("Brought forward", "Subtotal carried forward")
     assert [tuple(find_figure(lines, each) for each in words) for lines in pages] == [
-        (None, "$253.00"),
-        ("$253.00", "$660.16"),
-        ("$660.16", "$1,082.53"),
-        ("$1,082.53", None),
+        (None, "$283.78"),
+        ("$283.78", "$724.15"),
+        ("$724.15", "$1,182.16"),
+        ("$1,182.16", None),
     ]  # fmt: skip
     assert pages[-1][-7].endswith(" Subtotal $1,271.40")
 
 
 @pytest.mark.parametrize(("locale", "currency"), [("en_US", "usd"), ("de_DE", "eur"), ("ja_JP", "jpy")])
 def test_sections_tiers_free_lines_and_credits_add_up_on_each_page(locale, currency):
-    pages = check_pages(build_family(locale=locale, currency=currency), least=5)
+    pages = check_pages(build_family(8, locale=locale, currency=currency), least=4)
     if locale == "ja_JP":
         assert "¥" in "".join(pages[0]).replace("￥", "¥")
         assert ".00" not in "".join("".join(lines) for lines in pages)
@@ -145,18 +125,16 @@ def test_credit_notes_carry_their_sums_too():
     check_pages(build_credit_note(lines))
 
 
-@pytest.mark.parametrize("variant", sorted(set(VARIANTS) - {"long", "managed-services", "many-accounts"}))
+@pytest.mark.parametrize("variant", ["twelve-lines", "jpy-japanese", "full-french", "credit-note", "receipt"])
 def test_a_document_of_one_page_has_none(variant):
-    content = VARIANTS[variant]()
-    pages = read_lines(render_pdf(content).body)
+    pages = read_lines(render_pdf(VARIANTS[variant]()).body)
     assert len(pages) == 1
-    for carried, brought in WORDS.values():
-        assert find_figure(pages[0], carried) is None
-        assert find_figure(pages[0], brought) is None
+    for words in chain(*WORDS.values()):
+        assert find_figure(pages[0], words) is None
 
 
 def test_a_page_says_which_section_goes_on_and_begins_and_ends_with_no_heading_or_total():
-    content = build_family()
+    content = build_family(8)
     rows = list_rows(content)
     pages = read_lines(render_pdf(content).body)
     goes_on = []
@@ -201,11 +179,3 @@ def test_no_reader_reads_them_twice():
     assert "Subtotal carried forward" in untagged
     assert "Page 1 of 2" in untagged
     assert "Insertion order 00024" not in untagged
-
-
-def test_the_same_bytes_with_and_without_shortcuts():
-    content = build_family(6, buyer=build_content().buyer)
-    short = render_pdf(content).body
-    assert short == render_pdf(content).body
-    with shortcuts.left_out():
-        assert render_pdf(content).body == short

@@ -19,6 +19,7 @@ from tests.invoices.samples import (
     OCTOBER,
     VARIANTS,
     build_content,
+    build_full,
     build_line,
     build_long,
 )
@@ -67,6 +68,14 @@ def test_twelve_lines_fit_one_page_of_letter_and_of_a4():
     assert len(content.lines) == 12
     for size in ("Letter", "A4"):
         assert render_pdf(content.model_copy(update={"page_size": size})).pages == 1
+
+
+@pytest.mark.parametrize("locale", ["en_US", "de_DE", "fr_FR", "es_ES", "ja_JP"])
+def test_twelve_lines_with_chart_tax_discount_and_bank_details_fit_one_page(locale):
+    for size in ("Letter", "A4"):
+        rendered = render_pdf(build_full(locale, size))
+        assert rendered.pages == 1, size
+        assert "Routing 000000000" in read_text(rendered.body)
 
 
 def test_the_page_has_the_size_of_the_country():
