@@ -19,29 +19,43 @@ from invoices.formatting import get_formatter
 ROOT = Path(__file__).resolve().parent.parent.parent
 GALLERY = ROOT / "docs" / "gallery"
 DPI = 72
+#: Between two pages of a picture, in dots.
+GAP = 8
+BETWEEN = "#9ca3af"
 
 
 def rasterise(body: bytes, *, dpi: int = DPI, masked: Sequence[str] = ()) -> Image.Image:
-    """The first page of a PDF as a picture, through PDFium; every place that says one of `masked` is painted grey."""
+    """A PDF as a picture, through PDFium: its first two pages and its last side by side, if it has as many.
+
+    Every place that says one of `masked` is painted grey.
+    """
     document = pypdfium2.PdfDocument(body)
     try:
-        page = document[0]
-        image: Image.Image = page.render(scale=dpi / 72).to_pil().convert("RGB")
-        draw = ImageDraw.Draw(image)
-        for left, bottom, right, top in find_places(page, masked):
-            scale, height = dpi / 72, page.get_height()
-            draw.rectangle(
-                (
-                    left * scale - 2,
-                    (height - top) * scale - 2,
-                    right * scale + 2,
-                    (height - bottom) * scale + 2,
-                ),
-                fill="#9ca3af",
-            )
-        return image
+        shown = sorted({0, min(1, len(document) - 1), len(document) - 1})
+        pages = [_draw_page(document[number], dpi, masked) for number in shown]
     finally:
         document.close()
+    if len(pages) == 1:
+        return pages[0]
+    sheet = Image.new("RGB", (sum(page.width + GAP for page in pages) - GAP, pages[0].height), BETWEEN)
+    for number, page in enumerate(pages):
+        sheet.paste(page, (number * (page.width + GAP), 0))
+    return sheet
+
+
+def _draw_page(page: Any, dpi: int, masked: Sequence[str]) -> Image.Image:
+    scale, height = dpi / 72, page.get_height()
+    image: Image.Image = page.render(scale=scale).to_pil().convert("RGB")
+    draw = ImageDraw.Draw(image)
+    for left, bottom, right, top in find_places(page, masked):
+        corners = (
+            left * scale - 2,
+            (height - top) * scale - 2,
+            right * scale + 2,
+            (height - bottom) * scale + 2,
+        )
+        draw.rectangle(corners, fill="#9ca3af")
+    return image
 
 
 def find_places(page: Any, texts: Sequence[str]) -> list[tuple[float, float, float, float]]:
@@ -69,7 +83,7 @@ def make_gallery() -> None:
     GALLERY.mkdir(parents=True, exist_ok=True)
     for name, build in VARIANTS.items():
         image = rasterise(render_pdf(build()).body)
-        image.quantize(64).save(GALLERY / f"{name}.png", optimize=True)
+        image.quantize(128).save(GALLERY / f"{name}.png", optimize=True)
         print(GALLERY / f"{name}.png")
 
 

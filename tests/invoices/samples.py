@@ -392,8 +392,8 @@ def build_full(locale: str, page_size: str) -> InvoiceContent:
     )
 
 
-def build_family(accounts: int, **changes: Any) -> InvoiceContent:
-    """Fees and tiers of several accounts, free tiers among them, a job for nothing and one that is given back."""
+def build_family(accounts: int, *, given_back: int = -25_000, **changes: Any) -> InvoiceContent:
+    """Fees and tiers of several accounts, a tier and a job that cost nothing, and so many minor units given back."""
     lines = []
     for number in range(accounts):
         who: dict[str, Any] = {"account_id": 2000 + number, "account_name": f"Northwind Studio {number}"}
@@ -404,7 +404,7 @@ def build_family(accounts: int, **changes: Any) -> InvoiceContent:
         ]
     jobs = [build_job(f"Insertion order {n:03d}", 777 + n, 5, number=n) for n in range(40)]
     return build_content(
-        [*lines, build_job("Trial set-up", 0, 3), build_job("Make-good for September", -1_250_000, 4), *jobs],
+        [*lines, build_job("Trial set-up", 0, 3), build_job("Make-good for September", given_back, 4), *jobs],
         **{"number": "NWA-0010", **changes},
     )
 

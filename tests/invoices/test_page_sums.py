@@ -17,6 +17,7 @@ from invoices.layout import build_page
 from invoices.rendering.pdf import render_pdf
 from invoices.sections import Row, Section, group_lines
 from invoices.truth import read_pages
+from tests.invoices.harms import walk
 from tests.invoices.samples import (
     VARIANTS,
     build_content,
@@ -25,7 +26,6 @@ from tests.invoices.samples import (
     build_long,
     charge_lines,
 )
-from tests.invoices.test_accessible import walk
 
 #: As every language says it: at the end of a page, and at the beginning of the next.
 WORDS = {
@@ -103,7 +103,10 @@ def test_a_long_invoice_by_hand():
 
 @pytest.mark.parametrize(("locale", "currency"), [("en_US", "usd"), ("de_DE", "eur"), ("ja_JP", "jpy")])
 def test_sections_tiers_free_lines_and_credits_add_up_on_each_page(locale, currency):
-    pages = check_pages(build_family(8, locale=locale, currency=currency), least=4)
+    content = build_family(8, locale=locale, currency=currency, given_back=-1_250_000)
+    pages = check_pages(content, least=4)
+    sums = [find_figure(lines, WORDS[locale][0]) for lines in pages[:-1]]
+    assert "-" in str(sums[-1]), "more was given back than charged so far"
     if locale == "ja_JP":
         assert "¥" in "".join(pages[0]).replace("￥", "¥")
         assert ".00" not in "".join("".join(lines) for lines in pages)

@@ -89,8 +89,10 @@ def test_title_axes_and_alternative_text_are_in_the_documents_language(locale, t
 
 def test_only_several_types_need_a_legend():
     one, two = tell({"ST": [1, 2]}), tell({"ST": [1, 2], "CV": [1, 2]})
-    assert "impressions" not in draw(make_chart(build_sample(daily_usage=one)))
-    assert draw(make_chart(build_sample(daily_usage=two))).count("</text>") == 5, "the scale, two days, two types"
+    assert draw(make_chart(build_sample(daily_usage=one))).count("</text>") == 3, "the scale and two days"
+    assert draw(make_chart(build_sample(daily_usage=two))).count("</text>") == 5, (
+        "the scale, two days, two types"
+    )
 
 
 @pytest.mark.parametrize("usage", [None, tell({"ST": [0, 0]})])
