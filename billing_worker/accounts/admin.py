@@ -38,6 +38,7 @@ from billing_worker.accounts.services import (
     revoke_service_key,
 )
 from billing_worker.core.money import format_minor
+from billing_worker.customers.admin import AtStripe
 
 
 class ReadOnly:
@@ -84,7 +85,7 @@ class LeaseInline(ReadOnly, TabularInline):
 
 
 @admin.register(Account)
-class AccountAdmin(ReadOnly, FoldedSearch, ModelAdmin):
+class AccountAdmin(ReadOnly, FoldedSearch, AtStripe):
     list_display: ClassVar = [
         "id",
         "name",

@@ -141,7 +141,7 @@ def _judge_tax_id(
 ) -> tuple[Verdict, TaxIdValue | None, tuple[HeldTaxId, ...]]:
     """The verdict, the tax id to make, and those to delete once it is there."""
     matches = [one for one in held if is_same_tax_id(one.describe(), want)]
-    ours = [one for one in held if one not in matches and _is_ours(one, memory)]
+    ours = [one for one in held if one not in matches and is_our_tax_id(one, memory)]
     if matches:
         delete = (*matches[1:], *ours)
         return (Verdict.WRITE if delete else Verdict.SAME), None, delete
@@ -158,7 +158,8 @@ def _judge_tax_id(
     return Verdict.WRITE, want, (*ours, *rivals)
 
 
-def _is_ours(tax_id: HeldTaxId, memory: Memory) -> bool:
+def is_our_tax_id(tax_id: HeldTaxId, memory: Memory) -> bool:
+    """Whether we made it, asked for it, or were about to replace it."""
     sent, _ = memory.written.get(TAX_ID, (None, None))
     known = [sent, memory.asked.get(TAX_ID), *memory.leaving]
     return any(is_same_tax_id(tax_id.describe(), one) for one in known if one)

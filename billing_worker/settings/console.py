@@ -98,6 +98,7 @@ UNFOLD: dict[str, Any] = {
             _group(
                 "Accounts",
                 _item("Accounts", "store", "accounts", "account"),
+                _item("Customers", "contacts", "customers", "customersync"),
                 _item("Leases", "swap_horiz", "accounts", "billinglease"),
                 _item("Managed jobs", "assignment", "accounts", "managedjob"),
             ),

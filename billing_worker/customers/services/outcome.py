@@ -84,17 +84,16 @@ def settle_row(look: Look, *, now: datetime) -> dict[str, Any]:
 
 def settle_alerts(row: CustomerSync, look: Look, *, now: datetime) -> None:
     """Raise what a person should see, and close what is no longer so."""
-    subject = f"account {row.account_id}"
-    resolve_alert(name=SYNC_FAILED, subject=subject, now=now)
+    resolve_alert(name=SYNC_FAILED, subject=f"account {row.account_id}", now=now)
     _set_alert(
-        FIELD_REFUSED, subject, Severity.WARNING, now=now,
+        FIELD_REFUSED, row.account_id, Severity.WARNING, now=now,
         detail="; ".join(
             f"{name_field(field)} {describe_value(look.wanted[field])}: {row.refused[field]['reason']}"
             for field in look.order.list(Verdict.REFUSED)
         ),
     )  # fmt: skip
     _set_alert(
-        CHANGED_AT_STRIPE, subject, Severity.INFO, now=now,
+        CHANGED_AT_STRIPE, row.account_id, Severity.INFO, now=now,
         detail="; ".join(
             f"{name_field(field)}: ours {describe_value(look.wanted[field])}, "
             f"Stripe's {describe_value(look.get_theirs(field))}"
@@ -102,7 +101,7 @@ def settle_alerts(row: CustomerSync, look: Look, *, now: datetime) -> None:
         ),
     )  # fmt: skip
     _set_alert(
-        TAX_ID_UNVERIFIED, subject, Severity.WARNING, now=now,
+        TAX_ID_UNVERIFIED, row.account_id, Severity.WARNING, now=now,
         detail="; ".join(
             f"{held.type} {held.value} is not known to the register that Stripe asked"
             for held in look.held.tax_ids
@@ -111,8 +110,10 @@ def settle_alerts(row: CustomerSync, look: Look, *, now: datetime) -> None:
     )  # fmt: skip
 
 
-def _set_alert(name: str, subject: str, severity: Severity, *, detail: str, now: datetime) -> None:
+def _set_alert(name: str, account_id: int, severity: Severity, *, detail: str, now: datetime) -> None:
+    subject = f"account {account_id}"
     if detail:
-        raise_alert(name=name, severity=severity, subject=subject, detail=detail, now=now)
+        context = {"account": account_id}
+        raise_alert(name=name, severity=severity, subject=subject, detail=detail, now=now, context=context)
     else:
         resolve_alert(name=name, subject=subject, now=now)

@@ -214,7 +214,8 @@ def _note_failure(
     release_claim(claim, is_final=True, state=SyncState.FAILED, error=str(error)[:500])
     if not is_silent:
         raise_alert(
-            name=SYNC_FAILED, severity=Severity.WARNING, subject=f"account {row.account_id}", detail=str(error), now=now
+            name=SYNC_FAILED, severity=Severity.WARNING, subject=f"account {row.account_id}", detail=str(error),
+            now=now, context={"account": row.account_id},
         )  # fmt: skip
 
 
