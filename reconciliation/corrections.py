@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from django.db.models import Q, QuerySet
 
+from billing_worker.core.money import round_half_up
 from billing_worker.core.periods import Period
 from billing_worker.core.rating import USAGE_TYPES
 from billing_worker.mirror.models import StripeCreditNote, StripeCreditNoteLine, StripeInvoice
@@ -66,7 +68,27 @@ def split_true_up(line: LedgerLine, metadata: Mapping[str, str]) -> list[LedgerL
     except (ValueError, InvalidOperation):
         return [whole]
     is_whole = sum(part.amount_minor for part in parts) == line.amount_minor
-    return parts if is_whole and sum(part.quantity for part in parts) == units else [whole]
+    if not is_whole or sum(part.quantity for part in parts) != units:
+        return [whole]
+    return _share_tax(parts, line.inclusive_tax_minor)
+
+
+def _share_tax(parts: list[LedgerLine], tax_minor: int) -> list[LedgerLine]:
+    """The tax in a line's price by its parts' amounts, whole minor units that add up to it."""
+    shared, amount, told = [], sum(part.amount_minor for part in parts), 0
+    reached = 0
+    for part in parts:
+        reached += part.amount_minor
+        share = round_half_up(Decimal(tax_minor) * reached / amount) - told if amount else 0
+        told += share
+        shared.append(replace(part, inclusive_tax_minor=share))
+    return shared
+
+
+def read_inclusive_percent(taxes: Collection[Mapping[str, Any]]) -> Decimal | None:
+    """The sum of the rates that are inside a Stripe line's price, None if not all of them are told."""
+    told = [tax["percentage"] for tax in taxes if tax.get("inclusive")]
+    return None if None in told else sum((Decimal(percentage) for percentage in told), Decimal(0))
 
 
 def split_true_up_credit(
@@ -83,6 +105,10 @@ def split_true_up_credit(
         description=note.memo,
         invoice=str(note),
         event_name=note.metadata.get("meter", ""),
+        inclusive_tax_minor=-sum(credit.inclusive_tax_minor for credit in credit_lines),
+        inclusive_percent=read_inclusive_percent(
+            [tax for credit in credit_lines[:1] for tax in credit.taxes]
+        ),
     )
     parts = split_true_up(whole, note.metadata)
     return None if parts[0].unit_amount_decimal is None else parts
@@ -99,6 +125,8 @@ def describe_credit(credit: StripeCreditNoteLine) -> LedgerLine:
         invoice=str(credit.credit_note),
         is_correction=True,
         event_name=credit.credit_note.metadata.get("meter", ""),
+        inclusive_tax_minor=-credit.inclusive_tax_minor,
+        inclusive_percent=read_inclusive_percent(credit.taxes),
     )
 
 
@@ -112,6 +140,7 @@ def reduce_line(line: LedgerLine, credit: StripeCreditNoteLine) -> LedgerLine:
         amount_minor=line.amount_minor - credit.amount_minor + credit.discount_minor,
         quantity=quantity,
         is_correction=True,
+        inclusive_tax_minor=line.inclusive_tax_minor - credit.inclusive_tax_minor,
     )
 
 
@@ -145,6 +174,7 @@ def merge_corrected(lines: list[LedgerLine]) -> list[LedgerLine]:
                 held,
                 amount_minor=held.amount_minor + line.amount_minor,
                 quantity=held.quantity + line.quantity,
+                inclusive_tax_minor=held.inclusive_tax_minor + line.inclusive_tax_minor,
             )
         )
     return [*others, *merged.values()]

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Final
 
 from billing_worker.core.rating import Tier
+
+#: Stripe's own precision of a unit price. https://docs.stripe.com/api/prices/object
+RATE_PLACES: Final = Decimal(1).scaleb(-12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +20,9 @@ class LedgerLine:
     `unit_amount_decimal` is minor units per unit; None where the ledger does not tell. `is_correction`: it came (or was
     changed) after the month was billed, so that one tier may stand on several lines. `event_name` says which sampled
     meter's a `sampled` line is.
+
+    Amounts are without taxes, as legacy's are. `inclusive_tax_minor` is what was in Stripe's price beside them, and
+    `inclusive_percent` at which rate (None: not told).
     """
 
     kind: str
@@ -27,6 +34,21 @@ class LedgerLine:
     job_id: int | None = None
     is_correction: bool = False
     event_name: str = ""
+    inclusive_tax_minor: int = 0
+    inclusive_percent: Decimal | None = None
+
+    def take_tax_out(self) -> LedgerLine:
+        """The line without the tax in its price, at the price without it as far as its rate is told."""
+        if not self.inclusive_tax_minor:
+            return self
+        rate = self.unit_amount_decimal
+        if rate is not None:
+            percent = self.inclusive_percent
+            rate = (
+                None if percent is None else (rate * 100 / (100 + percent)).quantize(RATE_PLACES).normalize()
+            )
+        amount = self.amount_minor - self.inclusive_tax_minor
+        return replace(self, amount_minor=amount, unit_amount_decimal=rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +92,7 @@ class LedgerEntry:
         return replace(
             self,
             lines=tuple(line for line in self.lines if line.invoice in (invoice, "")),
-            taxes={name: tax for name, tax in self.taxes.items() if name == invoice},
+            taxes={name: tax for name, tax in self.taxes.items() if name in (invoice, "")},
         )
 
 

@@ -31,6 +31,7 @@ from billing_worker.mirror.states import InvoiceStatus, LineKind
 from reconciliation.corrections import (
     describe_credit,
     merge_corrected,
+    read_inclusive_percent,
     reduce_line,
     select_credits,
     split_true_up,
@@ -57,7 +58,11 @@ class PayerContext:
 
 @dataclass(slots=True)
 class _Draft:
-    """An entry while its lines are gathered. `positions` says where a Stripe line stands among the lines."""
+    """An entry while its lines are gathered, with the taxes in their prices. `positions` finds a Stripe line in them.
+
+    Those taxes are taken out at the end, when what corrects a line has met it. Sampled lines keep them: they are held
+    against the prices that Stripe has, tax included.
+    """
 
     lines: list[LedgerLine] = field(default_factory=list)
     positions: dict[str, int] = field(default_factory=dict)
@@ -68,7 +73,7 @@ class _Draft:
     def build(self, key: LedgerKey) -> LedgerEntry:
         return LedgerEntry(
             *key,
-            lines=tuple(line for line in self.lines if line.kind != LineKind.SAMPLED),
+            lines=tuple(line.take_tax_out() for line in self.lines if line.kind != LineKind.SAMPLED),
             taxes=dict(self.taxes),
             problems=tuple(self.problems),
             sampled=tuple(line for line in self.lines if line.kind == LineKind.SAMPLED),
@@ -168,11 +173,13 @@ def _add_stripe_line(draft: _Draft, row: StripeInvoiceLine, event_names: Mapping
         invoice=name,
         job_id=_parse_job_id(row.metadata),
         event_name=event_names.get(row.product) or str(row.metadata.get("meter", "")),
+        inclusive_tax_minor=row.inclusive_tax_minor,
+        inclusive_percent=read_inclusive_percent(row.taxes),
     )
     draft.positions[row.stripe_line_id] = len(draft.lines)
     draft.lines += split_true_up(line, row.metadata) if row.invoice_item else [line]
     if row.kind == LineKind.SAMPLED:
-        draft.sampled_tax_minor += row.tax_minor
+        draft.sampled_tax_minor += row.tax_minor - row.inclusive_tax_minor
         return
     draft.taxes[name] += row.tax_minor
 
@@ -204,7 +211,7 @@ def _add_credit(draft: _Draft, credit: StripeCreditNoteLine) -> None:
 
 def _take_tax_back(draft: _Draft, line: LedgerLine, credit: StripeCreditNoteLine) -> None:
     if line.kind == LineKind.SAMPLED:
-        draft.sampled_tax_minor -= credit.tax_minor
+        draft.sampled_tax_minor -= credit.tax_minor - credit.inclusive_tax_minor
     else:
         draft.taxes[line.invoice] -= credit.tax_minor
 

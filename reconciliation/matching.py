@@ -63,10 +63,19 @@ def _compare_lines(legacy: LedgerEntry, stripe: LedgerEntry, terms: PayerTerms) 
         found = _compare_kind(kind, theirs, ours, terms, legacy.currency)
         if found is not None:
             cause, gross, explanation = found
+            explanation += _describe_inclusive(ours, legacy.currency)
             differences.append(Difference(kind, cause, _sum(theirs), _sum(ours), gross, explanation))
     if legacy.tax_minor != stripe.tax_minor:
         differences.append(_describe_tax(legacy, stripe))
     return differences
+
+
+def _describe_inclusive(stripe: Iterable[LedgerLine], currency: str) -> str:
+    """What stood in Stripe's prices beside the amounts that are compared; nothing where no tax did."""
+    inside = sum(line.inclusive_tax_minor for line in stripe)
+    return (
+        f"; Stripe's prices hold {format_minor(inside, currency)} of tax, which is left out" if inside else ""
+    )
 
 
 Found = tuple[DriftCause, int, str]

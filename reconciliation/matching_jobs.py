@@ -30,15 +30,19 @@ def compare_jobs(
     return cause, _gross(extra_legacy, extra_stripe), "; ".join(parts)
 
 
-def add_requested_jobs(legacy: LedgerEntry, jobs: Sequence[JobTerms]) -> LedgerEntry:
+def add_requested_jobs(
+    legacy: LedgerEntry, jobs: Sequence[JobTerms], stripe: LedgerEntry | None = None
+) -> LedgerEntry:
     """The legacy side with the period's jobs that were requested over our API: their records say what they cost.
 
     The old service knows nothing of them, so without this each would be a difference, and a wrong amount would be none.
+    A tax that is inside the price at Stripe is inside the record's amount too, and counts on both sides.
     """
+    inside = {line.job_id: line.inclusive_tax_minor for line in stripe.lines} if stripe else {}
     requested = tuple(
         LedgerLine(
             kind="managed",
-            amount_minor=job.amount_minor,
+            amount_minor=job.amount_minor - inside.get(job.job_id, 0),
             quantity=1,
             unit_amount_decimal=None,
             description=job.title,
@@ -47,7 +51,12 @@ def add_requested_jobs(legacy: LedgerEntry, jobs: Sequence[JobTerms]) -> LedgerE
         for job in jobs
         if job.is_requested and job.is_due
     )
-    return replace(legacy, lines=legacy.lines + requested) if requested else legacy
+    if not requested:
+        return legacy
+    taxes = dict(legacy.taxes)
+    if tax := sum(inside.get(line.job_id, 0) for line in requested):
+        taxes[""] = tax
+    return replace(legacy, lines=legacy.lines + requested, taxes=taxes)
 
 
 def _subtract(

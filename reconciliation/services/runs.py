@@ -72,7 +72,7 @@ def compare_period(*, period: Period, payer_ids: Collection[int]) -> list[PayerC
         context, ours = contexts[account_id], stripe.get((account_id, currency))
         theirs = legacy.get((account_id, currency))
         if currency == context.currency:
-            theirs = add_requested_jobs(theirs or LedgerEntry(account_id, currency), context.terms.jobs)
+            theirs = add_requested_jobs(theirs or LedgerEntry(account_id, currency), context.terms.jobs, ours)
         differences = compare_entries(legacy=theirs, stripe=ours, terms=context.terms, currency=currency)
         expected = sampled.get((account_id, currency), ())
         if difference := compare_sampled(expected=expected, stripe=ours, currency=currency):
