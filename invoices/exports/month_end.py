@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import F, Q, QuerySet, Sum
 
 from billing_worker.core.periods import Period, to_utc
 from billing_worker.mirror.models import (
@@ -35,13 +35,20 @@ FINAL_STATUSES: Final = (
 KINDS: Final[tuple[str, ...]] = tuple(LineKind.values)
 #: The amounts of a row beside its lines by kind, in the order of the columns.
 AMOUNTS: Final[tuple[str, ...]] = (
-    *("for_period", "other_periods", "discount", "tax", "total", "paid", "open", "credited", "unexplained"),
+    *("for_period", "other_periods", "discount", "net", "tax", "tax_in_prices", "total"),
+    *("paid", "open", "credited", "unexplained"),
 )
+
+
+_WITHOUT_TAX: Final = Sum(F("amount_minor") - F("inclusive_tax_minor"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceRow:
-    """One invoice. Amounts are minor units; `lines_minor` has every kind. Taxes come on top of the lines."""
+    """One invoice. Amounts are minor units; `lines_minor` has every kind, as Stripe's lines say it.
+
+    `tax_minor` is every tax; `tax_in_prices_minor` is the part of it that is inside the lines, the rest is on top.
+    """
 
     stripe_invoice_id: str
     number: str
@@ -57,6 +64,7 @@ class InvoiceRow:
     for_period_minor: int
     discount_minor: int
     tax_minor: int
+    tax_in_prices_minor: int
     total_minor: int
     paid_minor: int
     open_minor: int
@@ -69,9 +77,15 @@ class InvoiceRow:
         return sum(self.lines_minor.values()) - self.for_period_minor
 
     @property
+    def net_minor(self) -> int:
+        """The total without any tax; with `tax_minor` it is the total."""
+        return self.total_minor - self.tax_minor
+
+    @property
     def unexplained_minor(self) -> int:
-        """What Stripe's total has over lines - discounts + tax. Anything but 0 needs a look."""
-        return self.total_minor - (sum(self.lines_minor.values()) - self.discount_minor + self.tax_minor)
+        """What Stripe's total has over lines - discounts + tax on top. Anything but 0 needs a look."""
+        on_top = self.tax_minor - self.tax_in_prices_minor
+        return self.total_minor - (sum(self.lines_minor.values()) - self.discount_minor + on_top)
 
     @property
     def days_to_pay(self) -> int | None:
@@ -130,6 +144,7 @@ def iter_rows(period: Period, *, cohorts: Mapping[int, str]) -> Iterator[Invoice
             for_period_minor=for_period[invoice.pk],
             discount_minor=invoice.total_discount_minor,
             tax_minor=invoice.total_tax_minor,
+            tax_in_prices_minor=invoice.inclusive_tax_minor,
             total_minor=invoice.total_minor,
             paid_minor=invoice.amount_paid_minor,
             open_minor=invoice.amount_remaining_minor if invoice.status == InvoiceStatus.OPEN else 0,
@@ -150,7 +165,7 @@ def get_service_month(period: Period) -> dict[str, dict[str, int]]:
     """What was billed for the month by currency and kind, in minor units, whatever invoice it stands on.
 
     Lines count in the month that their own period starts in; void invoices don't count. Lines of issued credit notes
-    are taken off in the month that they give back, before discounts and taxes too. Reconciliation's figures.
+    are taken off in the month that they give back. Before taxes, those in prices too, and before discounts.
     """
     invoices = select_ours().filter(status__in=FINAL_STATUSES).exclude(status=InvoiceStatus.VOID)
     lines = StripeInvoiceLine.objects.filter(
@@ -160,7 +175,7 @@ def get_service_month(period: Period) -> dict[str, dict[str, int]]:
     )
     sums: defaultdict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(KINDS, 0))
     for currency, kind, amount in (
-        lines.order_by().values_list("currency", "kind").annotate(amount=Sum("amount_minor"))
+        lines.order_by().values_list("currency", "kind").annotate(amount=_WITHOUT_TAX)
     ):
         sums[currency][kind] += amount
     credited = StripeCreditNoteLine.objects.filter(
@@ -170,7 +185,7 @@ def get_service_month(period: Period) -> dict[str, dict[str, int]]:
         period_start__lt=period.end_at,
     )
     for currency, kind, amount in (
-        credited.order_by().values_list("currency", "kind").annotate(amount=Sum("amount_minor"))
+        credited.order_by().values_list("currency", "kind").annotate(amount=_WITHOUT_TAX)
     ):
         sums[currency][kind] -= amount
     return dict(sorted(sums.items()))

@@ -36,6 +36,7 @@ _TITLES: Final = {
     "due_date": "due",
     "paid_date": "paid on",
     "other_periods": "for other months",
+    "tax_in_prices": "tax in prices",
     "days_to_pay": "days to pay",
 }
 _WIDTHS: Final = {"number": 20, "account_name": 36, "cohort": 16, "method": 22}

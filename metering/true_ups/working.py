@@ -144,10 +144,17 @@ def _make_credit_note(true_up: TrueUp) -> str:
 
 
 def _get_total(line: gateway.InvoiceLine, amount_minor: int) -> int:
-    """What a credited line comes to with its share of discounts and taxes, each rounded half up as Stripe does."""
+    """What a credited line comes to with its share of discounts and taxes on top, each rounded half up as Stripe does.
+
+    A tax inside the price is given back with the amount already.
+    """
     share = Decimal(amount_minor) / line.amount_minor
     discount = round_half_up(line.discount_minor * share)
-    return amount_minor - discount + sum(round_half_up(tax.amount_minor * share) for tax in line.taxes)
+    return (
+        amount_minor
+        - discount
+        + sum(round_half_up(tax.amount_minor * share) for tax in line.taxes if not tax.is_inclusive)
+    )
 
 
 def describe(true_up: TrueUp) -> str:

@@ -99,7 +99,9 @@ def test_an_invoice_is_a_row_of_the_csv(dollars, yen, tmp_path):
         "for_period": "25.00",
         "other_periods": "499.00",
         "discount": "0.00",
+        "net": "524.00",
         "tax": "0.00",
+        "tax_in_prices": "0.00",
         "total": "524.00",
         "paid": "524.00",
         "open": "0.00",
@@ -246,3 +248,31 @@ def test_the_method_is_that_of_the_payments_where_they_are_known(dollars):
             last4=last4,
         )
     assert next(iter_rows(MONTH, cohorts={})).method == "Visa ending 4242, Visa ending 3000"
+
+
+def test_net_and_tax_are_the_total_wherever_the_tax_stood(tmp_path):
+    """119.00 with 19.00 inside, and 50.00 with 3.50 on top: 150.00 net, 22.50 of tax, 172.50."""
+    account = CustomerAccountFactory.create(id=5003)
+    invoice = StripeInvoiceFactory.create(
+        account=account,
+        subtotal_minor=16900,
+        total_tax_minor=2250,
+        inclusive_tax_minor=1900,
+        total_minor=17250,
+        period_start=OCTOBER,
+    )
+    StripeInvoiceLineFactory.create(
+        invoice=invoice, position=0, amount_minor=11900, tax_minor=1900, inclusive_tax_minor=1900
+    )
+    StripeInvoiceLineFactory.create(
+        invoice=invoice, position=1, kind="managed", amount_minor=5000, tax_minor=350
+    )
+    _, (row,) = export(tmp_path)
+    assert {name: row[name] for name in ("net", "tax", "tax_in_prices", "total", "unexplained")} == {
+        "net": "150.00",
+        "tax": "22.50",
+        "tax_in_prices": "19.00",
+        "total": "172.50",
+        "unexplained": "0.00",
+    }
+    assert get_service_month(Period(2026, 11))["usd"]["sub"] == 10000

@@ -32,8 +32,11 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 @pytest.fixture
-def account(sandbox_server: SandboxServer, settings) -> Account:
-    """A subscriber since October to ST impressions: 1,000 at 0.2 cents, more at 0.1; 10 % tax. On a test clock."""
+def account(sandbox_server: SandboxServer, settings, request) -> Account:
+    """A subscriber since October to ST impressions: 100,000 at 0.2 cents, more at 0.1. On a test clock.
+
+    10 % tax come on top; the parameter puts them inside the price.
+    """
     sandbox_server.reset()
     settings.ENV = settings.ENV.model_copy(
         update={"STRIPE_API_BASE": sandbox_server.url, "SHADOW": False, "STRIPE_TIMEOUT_SECONDS": 2}
@@ -60,7 +63,8 @@ def account(sandbox_server: SandboxServer, settings) -> Account:
     make_tiers(account, "ST", (100_000, "0.2"), (None, "0.1"))
     for period in ("2026-10", "2026-11"):
         BillingLeaseFactory.create(account=account, period=period)
-    rate = call("post", "/v1/tax_rates", {"display_name": "VAT", "percentage": 10, "inclusive": False})
+    is_inclusive = getattr(request, "param", False)
+    rate = call("post", "/v1/tax_rates", {"display_name": "VAT", "percentage": 10, "inclusive": is_inclusive})
     call(
         "post",
         "/v1/subscriptions",
@@ -164,3 +168,25 @@ def test_too_much_usage_is_credited_on_october_s_invoice(account, is_paid):
         ("ST", 5001, 2_000, 200)
     }
     assert read_october() == [("ST", 18_000, 90_000, Decimal("0.2"))]
+
+
+@pytest.mark.parametrize("account", [True], indirect=True)
+def test_with_the_tax_in_the_price_its_share_goes_back_with_it(account):
+    tell(120_000)
+    advance(OCTOBER.end_at + timedelta(hours=2))
+    invoice = next(gateway.list_invoices(customer=account.stripe_customer_id))
+    assert (invoice.total_minor, invoice.inclusive_tax_minor) == (22_000, 2_000)
+    call("post", f"/v1/invoices/{invoice.id}/pay", {"paid_out_of_band": True})
+    take_webhooks()
+
+    tell(90_000, reason="double counted")
+    propose()
+    true_up = approve_the_only_one()
+
+    # 20.00 of each tier, and 1.82 of tax in each: the balance gets what was paid and not a cent more.
+    (note,) = gateway.list_credit_notes(invoice.id)
+    assert (true_up.amount_minor, note.total_minor, note.post_payment_minor) == (-4_000, 4_000, 4_000)
+    assert (note.total_tax_minor, note.inclusive_tax_minor) == (364, 364)
+    take_webhooks()
+    # 180.00 hold 16.36: of 200.00 it was 18.18, of which 1.82 went back.
+    assert read_october() == [("ST", 16_364, 90_000, Decimal("0.181818181818"))]
