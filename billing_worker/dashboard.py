@@ -246,7 +246,7 @@ def _build_cohort_rows() -> list[CohortRow]:
         drifts = Drift.objects.filter(
             ~Q(state=DriftState.RESOLVED),
             period=cohort.dual_run_period,
-            account__cohort_member__cohort=cohort,
+            account__cohort_members__cohort=cohort,
         )
         signatures = sum(
             sign.voided_at is None and sign.evidence_hash == cohort.evidence_hash

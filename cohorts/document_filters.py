@@ -28,7 +28,7 @@ class CohortFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.value():
             return queryset
-        return queryset.filter(account__cohort_member__cohort__name=self.value())
+        return queryset.filter(account__cohort_members__cohort__name=self.value())
 
 
 class DriftFilter(admin.SimpleListFilter):

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, F, Q, When
 
 from billing_worker.accounts.models import Account
-from cohorts.states import ChangeState, CohortState, ProvisioningState
+from cohorts.states import ChangeState, CohortState, ProvisioningState, RollbackState, StepState
 
 
 class Cohort(models.Model):
@@ -17,7 +17,7 @@ class Cohort(models.Model):
 
     name = models.SlugField(max_length=60, unique=True)
     description = models.CharField(max_length=255, blank=True)
-    state = models.CharField(max_length=10, choices=CohortState.choices, default=CohortState.DRAFT)
+    state = models.CharField(max_length=12, choices=CohortState.choices, default=CohortState.DRAFT)
     dual_run_period = models.CharField(
         max_length=7, blank=True, help_text="Calendar month in UTC, like 2026-10."
     )
@@ -34,6 +34,7 @@ class Cohort(models.Model):
         permissions: ClassVar = [
             ("sign_off_cohort", "Can sign a cohort off"),
             ("run_cohort", "Can move a cohort along"),
+            ("roll_back_cohort", "Can hand a cohort back to legacy"),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(
@@ -47,7 +48,8 @@ class Cohort(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(state=CohortState.MIGRATED, migrated_at__isnull=False)
-                | (~Q(state=CohortState.MIGRATED) & Q(migrated_at__isnull=True)),
+                | (~Q(state=CohortState.MIGRATED) & Q(migrated_at__isnull=True))
+                | Q(state=CohortState.ROLLED_BACK),
                 name="cohort_migrated_has_time",
             ),
         ]
@@ -57,10 +59,20 @@ class Cohort(models.Model):
 
 
 class CohortMember(models.Model):
-    """One account's place in the one cohort that it moves with."""
+    """One account's place in a cohort. An account moves with one cohort at a time; a rollback releases it for another."""
 
     cohort = models.ForeignKey(Cohort, on_delete=models.PROTECT, related_name="members")
-    account = models.OneToOneField(Account, on_delete=models.PROTECT, related_name="cohort_member")
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="cohort_members")
+    released_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a rollback handed it back: it may join another cohort since."
+    )
+    #: Unique, so that two cohorts can't hold one account. MariaDB knows no unique constraint with a condition.
+    held_account = models.GeneratedField(
+        expression=Case(When(released_at__isnull=True, then=F("account_id")), default=None),
+        output_field=models.BigIntegerField(null=True),
+        db_persist=True,
+        unique=True,
+    )
     provisioning = models.CharField(
         max_length=12, choices=ProvisioningState.choices, default=ProvisioningState.PENDING
     )
@@ -76,6 +88,7 @@ class CohortMember(models.Model):
                 | (~Q(provisioning=ProvisioningState.PROVISIONED) & Q(provisioned_at__isnull=True)),
                 name="cohort_member_provisioned_has_time",
             ),
+            models.UniqueConstraint(fields=["cohort", "account"], name="cohort_member_once_per_cohort"),
         ]
 
     def __str__(self) -> str:
@@ -114,6 +127,93 @@ class SubscriptionChange(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account_id} from {self.period}: {self.summary}"
+
+
+class Rollback(models.Model):
+    """A decision to hand a cohort back to legacy from a month on. The intent, committed before anything is changed.
+
+    `open_cohort` is the cohort until the rollback is withdrawn: there is one at a time. What each payer has come to
+    is in its steps.
+    """
+
+    cohort = models.ForeignKey(Cohort, on_delete=models.PROTECT, related_name="rollbacks")
+    open_cohort = models.OneToOneField(
+        Cohort, on_delete=models.PROTECT, null=True, blank=True, related_name="rollback", editable=False
+    )
+    from_period = models.CharField(max_length=7, help_text="First month that legacy bills, like 2026-12.")
+    state = models.CharField(max_length=12, choices=RollbackState.choices, default=RollbackState.RUNNING)
+    reason = models.CharField(max_length=400)
+    requested_by = models.CharField(max_length=150)
+    requested_at = models.DateTimeField()
+    state_before = models.CharField(max_length=12, choices=CohortState.choices)
+    evidence = models.JSONField(default=dict, blank=True, help_text="What had been signed for, if anything.")
+    evidence_hash = models.CharField(max_length=64, blank=True)
+    finished_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the last payer was handed back."
+    )
+    withdrawn_by = models.CharField(max_length=150, blank=True)
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+    withdraw_reason = models.CharField(max_length=400, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-pk"]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=~Q(reason=""), name="rollback_has_reason"),
+            models.CheckConstraint(
+                condition=Q(from_period__regex=r"^[0-9]{4}-[0-9]{2}$"), name="rollback_period_is_month"
+            ),
+            models.CheckConstraint(
+                condition=Q(state=RollbackState.WITHDRAWN, open_cohort__isnull=True)
+                | (~Q(state=RollbackState.WITHDRAWN) & Q(open_cohort=F("cohort"))),
+                name="rollback_open_until_withdrawn",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=RollbackState.DONE) | Q(finished_at__isnull=False),
+                name="rollback_done_has_time",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=[RollbackState.WITHDRAWING, RollbackState.WITHDRAWN])
+                | (Q(withdrawn_at__isnull=False) & ~Q(withdraw_reason="")),
+                name="rollback_withdrawn_has_reason",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.cohort} from {self.from_period}"
+
+
+class RollbackStep(models.Model):
+    """One payer's part of a rollback: its subscription ends at `period`'s first instant, and legacy bills from there.
+
+    `period` is the rollback's month, or a later one if Stripe had begun that month before it could be asked. `leases`
+    are the account and month of every lease that the step turned to legacy: a withdrawal turns just those again.
+    """
+
+    rollback = models.ForeignKey(Rollback, on_delete=models.PROTECT, related_name="steps")
+    payer = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="rollback_steps")
+    account_ids = models.JSONField(help_text="The payer and those that bill through it.")
+    stripe_subscription_id = models.CharField(
+        max_length=64, blank=True, help_text="Empty: nothing recurs there."
+    )
+    period = models.CharField(max_length=7)
+    state = models.CharField(max_length=10, choices=StepState.choices, default=StepState.PENDING)
+    leases = models.JSONField(default=list, blank=True)
+    settled_at = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["rollback_id", "payer_id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["rollback", "payer"], name="rollback_step_once_per_payer"),
+            models.CheckConstraint(
+                condition=Q(state__in=[StepState.DONE, StepState.LIFTED], settled_at__isnull=False)
+                | Q(state__in=[StepState.PENDING, StepState.LIFTING], settled_at__isnull=True),
+                name="rollback_step_settled_has_time",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.payer_id} from {self.period}: {self.state}"
 
 
 class SignOff(models.Model):

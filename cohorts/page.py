@@ -155,7 +155,7 @@ def _build_history(cohort: Cohort) -> tuple[HistoryLine, ...]:
 
 def _find_plan_changes(cohort: Cohort) -> tuple[SubscriptionChange, ...]:
     """The newest changes of its members' subscriptions that follow their plans."""
-    changes = SubscriptionChange.objects.filter(account__cohort_member__cohort=cohort)
+    changes = SubscriptionChange.objects.filter(account__cohort_members__cohort=cohort)
     return tuple(changes.select_related("account")[:PLAN_CHANGES_SHOWN])
 
 

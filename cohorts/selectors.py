@@ -38,7 +38,9 @@ def get_cohort(name: str) -> Cohort:
 
 def get_payers(cohort: Cohort) -> list[Account]:
     """The members that are billed themselves, by id; the others ride on their payer's subscription."""
-    members = Account.objects.filter(cohort_member__cohort=cohort).select_related("test_clock").order_by("pk")
+    members = (
+        Account.objects.filter(cohort_members__cohort=cohort).select_related("test_clock").order_by("pk")
+    )
     return [account for account in members if not bills_through_parent(account)]
 
 

@@ -25,7 +25,7 @@ def credit_an_invoice(scene: Scene) -> str:
             is_proration=False,
             discount_minor=0,
             invoice__status="open",
-            invoice__account__cohort_member__cohort__name=COHORT,
+            invoice__account__cohort_members__cohort__name=COHORT,
         )
         .select_related("invoice")
         .order_by("invoice__number", "position")

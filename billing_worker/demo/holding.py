@@ -31,7 +31,7 @@ def choose_late_account(scene: Scene) -> int:
 
     used = {int(record["account_id"]) for record in scene.usage if record["quantity"]}
     alone = Account.objects.filter(
-        pk__in=used, cohort_member__cohort__name="cohort-2", stripe_customer_id__isnull=False,
+        pk__in=used, cohort_members__cohort__name="cohort-2", stripe_customer_id__isnull=False,
         children__isnull=True, parent__isnull=True, status="active",
     )  # fmt: skip
     return alone.order_by("pk").values_list("pk", flat=True)[0]

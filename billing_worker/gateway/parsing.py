@@ -185,6 +185,7 @@ def parse_subscription(payload: Payload) -> Subscription:
         started_at=parse_instant(payload.get("start_date")),
         created_at=_moment(payload["created"]),
         cancel_at_period_end=bool(payload.get("cancel_at_period_end")),
+        cancel_at=parse_instant(payload.get("cancel_at")),
         canceled_at=parse_instant(payload.get("canceled_at")),
         ended_at=parse_instant(payload.get("ended_at")),
         latest_invoice=get_id(payload.get("latest_invoice")),

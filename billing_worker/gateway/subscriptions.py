@@ -83,12 +83,14 @@ def change_subscription(
     *,
     items: Sequence[SubscriptionItemChange] = (),
     cancel_at_period_end: bool | None = None,
+    cancel_at: datetime | Literal[""] | None = None,
     idempotency_key: str,
 ) -> Subscription:
     """Change items without any proration: what was billed stays, the next invoice bills what holds then.
 
     `cancel_at_period_end` ends it at the turn of its period, with a last invoice for the usage of the period, or takes
-    that back.
+    that back. `cancel_at` ends it at an instant still to come, with the same last invoice; an empty text takes any
+    planned end back. Where the instant is a turn of its period nothing is prorated.
 
     Raises:
         GatewayRejected: an item that is gone, the last item removed, a subscription that has ended.
@@ -98,6 +100,8 @@ def change_subscription(
         params["items"] = [_describe_change(item) for item in items]
     if cancel_at_period_end is not None:
         params["cancel_at_period_end"] = cancel_at_period_end
+    if cancel_at is not None:
+        params["cancel_at"] = cancel_at if cancel_at == "" else int(cancel_at.timestamp())
     return parse_subscription(
         call("post", make_path("subscriptions", subscription), params, idempotency_key=idempotency_key)
     )

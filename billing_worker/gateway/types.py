@@ -153,6 +153,7 @@ class Subscription:
     started_at: datetime | None
     created_at: datetime
     cancel_at_period_end: bool
+    cancel_at: datetime | None
     canceled_at: datetime | None
     ended_at: datetime | None
     latest_invoice: str | None

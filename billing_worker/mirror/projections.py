@@ -62,7 +62,7 @@ def _describe_invoice(invoice: Invoice) -> dict[str, Any]:
 def _describe_subscription(subscription: Subscription) -> dict[str, Any]:
     copied = (
         "customer status currency collection_method billing_cycle_anchor_at created_at started_at "
-        "cancel_at_period_end canceled_at ended_at"
+        "cancel_at_period_end cancel_at canceled_at ended_at"
     ).split()
     first = subscription.items[0] if subscription.items else None
     return {

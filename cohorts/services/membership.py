@@ -67,7 +67,7 @@ def _find_problems(wanted: set[int]) -> list[str]:
         return ["it has no accounts"]
     accounts = {account.pk: account for account in Account.objects.filter(pk__in=wanted)}
     problems = [f"account {pk} is unknown" for pk in sorted(wanted - accounts.keys())]
-    taken = CohortMember.objects.filter(account_id__in=wanted).select_related("cohort")
+    taken = CohortMember.objects.filter(held_account__in=wanted).select_related("cohort")
     problems += [f"account {member.account_id} is in cohort {member.cohort.name}" for member in taken]
     for account in accounts.values():
         if account.status == AccountStatus.CLOSED:

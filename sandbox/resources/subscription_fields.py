@@ -114,6 +114,8 @@ def apply_end(subscription: JsonObject, params: dict[str, Any], period_end: int)
         at = unset(params["cancel_at"])
         if isinstance(at, str):
             at = period_end
+        if at is not None and at <= now:
+            raise invalid("cancel_at", "The `cancel_at` timestamp must be in the future.")
         subscription["cancel_at"] = at
         subscription["canceled_at"] = now if at is not None else None
         subscription["cancel_at_period_end"] = False

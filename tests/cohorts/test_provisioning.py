@@ -68,8 +68,10 @@ def test_customers_subscriptions_and_clocks(cohort, family):
     payer.refresh_from_db()
     child.refresh_from_db()
     assert child.stripe_customer_id is None, "it bills through its parent"
-    assert child.cohort_member.stripe_subscription_id == payer.cohort_member.stripe_subscription_id
-    subscription = gateway.get_subscription(payer.cohort_member.stripe_subscription_id)
+    assert (
+        child.cohort_members.get().stripe_subscription_id == payer.cohort_members.get().stripe_subscription_id
+    )
+    subscription = gateway.get_subscription(payer.cohort_members.get().stripe_subscription_id)
     assert sorted(item.quantity or 0 for item in subscription.items) == [0, 2]
     assert subscription.started_at == datetime(2026, 10, 1, tzinfo=UTC)
     assert {item.period_end for item in subscription.items} == {datetime(2026, 11, 1, tzinfo=UTC)}
@@ -140,7 +142,7 @@ def test_a_repeat_after_the_idempotency_keys_are_gone_finds_the_subscription(coh
     provision(cohort)
     payer.refresh_from_db()
     assert count_at_stripe() == (5, 5)
-    assert payer.cohort_member.stripe_subscription_id.startswith("sub_")
+    assert payer.cohort_members.get().stripe_subscription_id.startswith("sub_")
 
 
 def test_what_cannot_be_served_is_told_before_anything_is_created(cohort, family, stripe):

@@ -45,7 +45,7 @@ def sign(cohort: Cohort, user: User, evidence_hash: str | None = None) -> Cohort
 
 def change_stripe_by_a_cent(cohort: Cohort) -> None:
     """Something moved after the gate had opened, and the next reconciliation sees it."""
-    line = StripeInvoiceLine.objects.filter(invoice__account__cohort_member__cohort=cohort).earliest("pk")
+    line = StripeInvoiceLine.objects.filter(invoice__account__cohort_members__cohort=cohort).earliest("pk")
     line.amount_minor += 1
     line.save()
     reconcile_cohort(cohort_id=cohort.pk, actor="test", now=NOW)
@@ -116,7 +116,7 @@ def test_a_changed_membership_voids_too_at_the_moment_of_signing(cohort, ops, fi
 def test_after_the_drift_is_gone_everybody_signs_anew(cohort, ops, finance):
     sign(cohort, ops)
     change_stripe_by_a_cent(cohort)
-    line = StripeInvoiceLine.objects.filter(invoice__account__cohort_member__cohort=cohort).earliest("pk")
+    line = StripeInvoiceLine.objects.filter(invoice__account__cohort_members__cohort=cohort).earliest("pk")
     line.amount_minor -= 1
     line.save()
     reconcile_cohort(cohort_id=cohort.pk, actor="test", now=NOW)

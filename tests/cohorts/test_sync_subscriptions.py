@@ -182,7 +182,7 @@ def test_november_is_billed_by_november_s_plans(cohort, accounts):
     assert bill(gaining, NOVEMBER) == [(1, 19900), (1_000, 500)]
     assert bill(leaving, OCTOBER) == [(1, 14900), (1_000, 400)]
     assert bill(leaving, NOVEMBER) == []
-    assert gateway.get_subscription(leaving.cohort_member.stripe_subscription_id).status == "canceled"
+    assert gateway.get_subscription(leaving.cohort_members.get().stripe_subscription_id).status == "canceled"
     assert AuditEntry.objects.filter(action="subscription.changed").count() == 4
     assert set(SubscriptionChange.objects.values_list("state", flat=True)) == {"applied"}
     told = SubscriptionChange.objects.get(account=5001, period="2026-11", number=1)
@@ -275,7 +275,7 @@ def test_a_plan_that_is_taken_back_takes_the_change_back(cohort):
 
 def get_subscription(account_id: int) -> gateway.Subscription:
     account = Account.objects.get(pk=account_id)
-    return gateway.get_subscription(account.cohort_member.stripe_subscription_id)
+    return gateway.get_subscription(account.cohort_members.get().stripe_subscription_id)
 
 
 def mirror(account_id: int) -> None:

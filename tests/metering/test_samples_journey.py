@@ -85,7 +85,7 @@ def test_samples_reach_the_meter_of_the_plan_and_its_price(account, capsys):
     product = CatalogProduct.objects.get(kind="gb_seconds_pro")
     assert (product.stripe_product_id, product.name) == ("billing_sampled_gb_seconds_pro", "GB-seconds (pro)")
     assert get_kind_for_product(product.stripe_product_id) == "sampled"
-    subscription = gateway.get_subscription(account.cohort_member.stripe_subscription_id)
+    subscription = gateway.get_subscription(account.cohort_members.get().stripe_subscription_id)
     assert price.stripe_price_id in {item.price for item in subscription.items}
 
     start = datetime(2026, 10, 1, tzinfo=UTC)

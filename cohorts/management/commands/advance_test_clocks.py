@@ -28,7 +28,7 @@ class Command(BillingCommand):
         instant = _parse_instant(options["to"])
         clocks = TestClock.objects.all()
         if options["cohort"]:
-            clocks = clocks.filter(accounts__cohort_member__cohort=get_cohort(options["cohort"])).distinct()
+            clocks = clocks.filter(accounts__cohort_members__cohort=get_cohort(options["cohort"])).distinct()
         found = list(clocks)
         moved = advance_clocks(
             clocks=found,

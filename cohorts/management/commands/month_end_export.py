@@ -32,7 +32,7 @@ class Command(BillingCommand):
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidInput(f"--output {output}: {error.strerror}") from None
-        cohorts = dict(CohortMember.objects.values_list("account_id", "cohort__name"))
+        cohorts = dict(CohortMember.objects.order_by("pk").values_list("account_id", "cohort__name"))
         found = iter_rows(month, cohorts=cohorts)
         rows = list(self.track(found, description="invoices", total=count_invoices(month)))
         totals = add_up(rows)
