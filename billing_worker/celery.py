@@ -66,6 +66,7 @@ app.conf.beat_schedule = {
     "extend-leases": {"task": "cohorts.extend_leases", "schedule": crontab(minute="20", hour="0")},
     "sync-customers": {"task": "cohorts.sync_customers", "schedule": crontab(minute="45")},
     "sync-subscriptions": {"task": "cohorts.sync_subscriptions", "schedule": crontab(minute="35")},
+    "sweep-rollbacks": {"task": "cohorts.sweep_rollbacks", "schedule": crontab(minute="*/15")},
     "reconcile-daily": {
         "task": "reconciliation.reconcile_current_period",
         "schedule": crontab(minute="0", hour="6"),

@@ -59,7 +59,7 @@ class Cohort(models.Model):
 
 
 class CohortMember(models.Model):
-    """One account's place in a cohort. An account moves with one cohort at a time; a rollback releases it for another."""
+    """One account's place in a cohort. It moves with one cohort at a time; a rollback releases it for another."""
 
     cohort = models.ForeignKey(Cohort, on_delete=models.PROTECT, related_name="members")
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="cohort_members")

@@ -31,5 +31,8 @@ class AlertName(TextChoices):
     MAIL_FAILED = "mail_failed", "An invoice mail could not be delivered"
     DRIFT_FOUND = "drift_found", "The ledgers differ"
     RECONCILIATION_FAILED = "reconciliation_failed", "A reconciliation did not finish"
+    COHORT_ROLLED_BACK = "cohort_rolled_back", "A cohort goes back to legacy"
+    ROLLBACK_STEP_FAILED = "rollback_step_failed", "A payer could not be handed back"
+    ROLLBACK_DELAYED = "rollback_delayed", "Stripe had begun the month: a payer goes back later"
     PROVISIONING_FAILED = "provisioning_failed", "An account could not be provisioned"
     PAYMENT_FAILED = "payment_failed", "A payment failed"

@@ -101,7 +101,7 @@ def change_subscription(
     if cancel_at_period_end is not None:
         params["cancel_at_period_end"] = cancel_at_period_end
     if cancel_at is not None:
-        params["cancel_at"] = cancel_at if cancel_at == "" else int(cancel_at.timestamp())
+        params["cancel_at"] = int(cancel_at.timestamp()) if isinstance(cancel_at, datetime) else ""
     return parse_subscription(
         call("post", make_path("subscriptions", subscription), params, idempotency_key=idempotency_key)
     )

@@ -7,11 +7,14 @@ from cohorts.services.lifecycle import open_gate, start_dual_run
 from cohorts.services.membership import create_cohort
 from cohorts.services.provision import ProvisioningOptions, provision_cohort
 from cohorts.services.reconciling import reconcile_cohort
+from cohorts.services.rollback import request_rollback, withdraw_rollback
+from cohorts.services.rollback_steps import StepResult, recheck_rollback, settle_rollback
 from cohorts.services.signing import recheck_evidence, sign_off
 from cohorts.services.sync import SyncResult, sync_subscriptions
 
 __all__ = [
     "ProvisioningOptions",
+    "StepResult",
     "SyncResult",
     "advance_clocks",
     "create_cohort",
@@ -19,9 +22,13 @@ __all__ = [
     "open_gate",
     "provision_cohort",
     "recheck_evidence",
+    "recheck_rollback",
     "reconcile_cohort",
+    "request_rollback",
+    "settle_rollback",
     "sign_off",
     "start_dual_run",
     "sync_customers",
     "sync_subscriptions",
+    "withdraw_rollback",
 ]

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final, Literal
-
-from django.db import IntegrityError, transaction
-from django.db.models import Max
+from datetime import datetime
+from typing import Final, Literal
 
 from billing_worker import gateway
-from billing_worker.accounts.audit import record_audit
 from billing_worker.accounts.models import Account
+from billing_worker.accounts.selectors import get_biller
+from billing_worker.accounts.states import Biller
 from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import Severity
-from billing_worker.core.errors import BillingError, Conflict
-from cohorts.models import CohortMember, SubscriptionChange
+from billing_worker.core.errors import BillingError
+from cohorts.models import SubscriptionChange
+from cohorts.services.changing import (
+    ChangeNotTaken,
+    ask_for_change,
+    note_applied,
+    plan_change,
+    plans_end,
+    settle_change,
+)
 from cohorts.services.sync_orders import Order, OrderBook, Snapshot
 from cohorts.states import ChangeState
 
-#: Stripe forgets idempotency keys after a day; a change that was not confirmed by then is worked out anew.
-KEY_LIVES_FOR: Final = timedelta(hours=20)
 SYNC_FAILED: Final = "subscription_sync_failed"
 
 Outcome = Literal["unchanged", "changed", "planned", "waiting", "failed"]
-
-
-class ChangeNotTaken(Conflict):
-    """Stripe answered, and the subscription is still not as wanted. The next run works the change out anew."""
-
-    code = "change_not_taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +77,14 @@ def _sync_payer(
     *, book: OrderBook, payer: Account, actor: str, now: datetime, is_dry_run: bool
 ) -> SyncResult:
     mirrored = book.get_mirrored(payer)
-    pending = SubscriptionChange.objects.filter(
-        stripe_subscription_id=book.get_subscription_id(payer), state=ChangeState.PENDING
-    )
-    if mirrored is not None and book.compute(payer, mirrored, now=now).is_settled and not pending.exists():
+    pending = [
+        change
+        for change in SubscriptionChange.objects.filter(
+            stripe_subscription_id=book.get_subscription_id(payer), state=ChangeState.PENDING
+        )
+        if not plans_end(change.request)
+    ]
+    if mirrored is not None and book.compute(payer, mirrored, now=now).is_settled and not pending:
         return SyncResult(payer.pk, "unchanged")
     snapshot = Snapshot.of(gateway.get_subscription(book.get_subscription_id(payer)))
     order = book.compute(payer, snapshot, now=now)
@@ -112,79 +114,31 @@ def _has_open_draft(snapshot: Snapshot) -> bool:
 
 
 def _plan(order: Order, *, now: datetime) -> SubscriptionChange | None:
-    """The committed row for the order: a pending one that asks for the same, or a new one. None: lost a race."""
-    request = order.build_request()
-    try:
-        with transaction.atomic():
-            # One row to queue at: numbers are given out one by one.
-            CohortMember.objects.select_for_update().get(account_id=order.account_id)
-            rows = SubscriptionChange.objects.filter(stripe_subscription_id=order.subscription_id)
-            for row in rows.filter(state=ChangeState.PENDING):
-                if row.request == request and now - row.created_at < KEY_LIVES_FOR:
-                    return row
-                rows.filter(pk=row.pk).update(state=ChangeState.SUPERSEDED, settled_at=now)
-            return SubscriptionChange.objects.create(
-                account_id=order.account_id,
-                stripe_subscription_id=order.subscription_id,
-                number=(rows.aggregate(last=Max("number"))["last"] or 0) + 1,
-                period=str(order.period),
-                summary=order.describe()[:500],
-                request=request,
-                created_at=now,
-            )
-    except IntegrityError:
-        return None
+    """The committed row for the order. None: lost a race, or the month was handed to legacy since the run began."""
+    return plan_change(
+        account_id=order.account_id,
+        subscription_id=order.subscription_id,
+        period=str(order.period),
+        summary=order.describe(),
+        request=order.build_request(),
+        is_still_wanted=lambda: get_biller(order.account_id, order.period) == Biller.STRIPE,
+        now=now,
+    )
 
 
 def _apply(
     *, change: SubscriptionChange, order: Order, book: OrderBook, payer: Account, actor: str, now: datetime
 ) -> None:
     """Ask Stripe, look whether it did, and settle the row. An unknown outcome leaves it pending for the next run."""
-    try:
-        answer = gateway.change_subscription(
-            order.subscription_id,
-            items=[_build_item(item) for item in change.request["items"]],
-            cancel_at_period_end=change.request["cancel_at_period_end"],
-            idempotency_key=f"subscription-change:{order.subscription_id}:{change.number}",
-        )
-    except gateway.GatewayRejected as error:
-        _settle(change, ChangeState.REFUSED, now=now, error=str(error)[:500])
-        raise
+    answer = ask_for_change(change, now=now)
     left = book.compute(payer, Snapshot.of(answer), now=now)
     if left.build_request() == change.request:
-        _settle(change, ChangeState.SUPERSEDED, now=now, error="Stripe answered without the change")
+        settle_change(change, ChangeState.SUPERSEDED, now=now, error="Stripe answered without the change")
         raise ChangeNotTaken(
             f"account {payer.pk}: Stripe answered, and {order.describe()} is still to be done"
         )
     _note_applied(change, actor=actor, now=now)
 
 
-@transaction.atomic
 def _note_applied(change: SubscriptionChange, *, actor: str, now: datetime) -> None:
-    if _settle(change, ChangeState.APPLIED, now=now):
-        record_audit(
-            actor=actor, action="subscription.changed", subject_type="account", subject_id=change.account_id, at=now,
-            reason=f"the plan in force from {change.period}",
-            after={
-                "subscription": change.stripe_subscription_id, "change": change.summary, "number": change.number
-            },
-        )  # fmt: skip
-
-
-def _settle(change: SubscriptionChange, state: ChangeState, *, now: datetime, error: str = "") -> bool:
-    """Whether this worker was the first to settle it."""
-    return bool(
-        SubscriptionChange.objects.filter(pk=change.pk, state=ChangeState.PENDING).update(
-            state=state, settled_at=now, error=error
-        )
-    )
-
-
-def _build_item(item: dict[str, Any]) -> gateway.SubscriptionItemChange:
-    return gateway.SubscriptionItemChange(
-        id=item["id"],
-        price=item["price"],
-        quantity=item["quantity"],
-        metadata={"account_ids": item["account_ids"]} if item["account_ids"] else {},
-        is_removal=item["is_removal"],
-    )
+    note_applied(change, actor=actor, reason=f"the plan in force from {change.period}", now=now)

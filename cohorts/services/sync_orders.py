@@ -148,7 +148,12 @@ class OrderBook:
             members = members.filter(cohort_id=cohort_id)
         if account_ids is not None:
             members = members.filter(account_id__in=account_ids)
-        rows = list(members.select_related("account__test_clock", "account__parent").order_by("account_id"))
+        # An account that was rolled back and moves again has two places: the later one's subscription counts.
+        places = {
+            row.account_id: row
+            for row in members.select_related("account__test_clock", "account__parent").order_by("pk")
+        }
+        rows = [places[account_id] for account_id in sorted(places)]
         self.payers = [row.account for row in rows if not bills_through_parent(row.account)]
         self._subscriptions = {row.account_id: row.stripe_subscription_id for row in rows}
         self._families = get_families([payer.pk for payer in self.payers])
@@ -181,14 +186,10 @@ class OrderBook:
         if there >= held.period_end:
             return replace(order, waits_for="Stripe has not turned the month yet")
         current, following = Period.of(held.period_start), Period.of(held.period_end)
-        is_near = there >= held.period_end - LEAD
-        if not self._is_ours(payer, following if is_near else current):
-            return order
-        return (
-            self._prepare(order, payer, held, current, following)
-            if is_near
-            else self._adjust(order, payer, held, current)
-        )
+        if there >= held.period_end - LEAD and self._is_ours(payer, following):
+            return self._prepare(order, payer, held, current, following)
+        # A subscription that a rollback ends at the turn bills its last month as any other.
+        return self._adjust(order, payer, held, current) if self._is_ours(payer, current) else order
 
     def _prepare(
         self, order: Order, payer: Account, held: Snapshot, current: Period, following: Period
@@ -211,9 +212,9 @@ class OrderBook:
 
     def _adjust(self, order: Order, payer: Account, held: Snapshot, current: Period) -> Order:
         """The month itself: its tier tables. Its fees are invoiced already."""
-        if held.ends_with_period:
-            return order
         _, metered = self._build_wanted(payer, current)
+        if held.ends_with_period and not metered:
+            return order
         changes = compute_metered_changes(held.items, metered)
         if leaves_nothing(held.items, changes):
             return order
