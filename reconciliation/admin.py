@@ -54,7 +54,7 @@ class AmountsMixin:
 
 class AccountResultInline(ReadOnlyMixin, AmountsMixin, TabularInline):
     model = AccountResult
-    fields = ("account", "legacy", "stripe", "difference", "drift_count")
+    fields = ("account", "biller", "legacy", "stripe", "difference", "drift_count")
     readonly_fields = fields
     ordering = ("-drift_count", "account_id", "currency")
     tab = True

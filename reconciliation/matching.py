@@ -55,6 +55,37 @@ def compare_entries(
     return [duplicate] if duplicate else differences
 
 
+def compare_handed_back(
+    *, legacy: LedgerEntry | None, stripe: LedgerEntry | None, terms: PayerTerms, currency: str
+) -> list[Difference]:
+    """The differences of a month whose lease says legacy in so many words: legacy alone is to bill it.
+
+    What Stripe billed of it was billed twice, or by the wrong side. That nobody billed it is a difference where the
+    plan knows a fee or a job. Legacy's lines are not compared with anything: there is no second ledger for them.
+    """
+    legacy = legacy or LedgerEntry(0, currency)
+    stripe = stripe or LedgerEntry(0, currency)
+    if problem := _find_problems(legacy, stripe):
+        return [problem]
+    theirs, ours = legacy.total_minor, stripe.total_minor
+    says = "the month was handed back to legacy"
+    if _bills_money(stripe):
+        cause = DriftCause.BILLED_TWICE if _bills_money(legacy) else DriftCause.MISSING_IN_LEGACY
+        billed = "both" if _bills_money(legacy) else "Stripe alone"
+        amounts = f"Stripe {format_minor(ours, currency)}, legacy {format_minor(theirs, currency)}"
+        text = f"{says}, and {billed} billed it: {amounts}"
+        return [Difference("invoice", cause, theirs, ours, _gross(stripe), text)]
+    owed = sum(terms.flat_fees_minor) + sum(
+        job.amount_minor for job in terms.jobs if job.is_due and not job.is_requested
+    )
+    if owed and not _bills_money(legacy):
+        text = (
+            f"{says}, and nobody billed it: the plan knows {format_minor(owed, currency)}, usage not counted"
+        )
+        return [Difference("invoice", DriftCause.MISSING_IN_LEGACY, theirs, ours, owed, text)]
+    return []
+
+
 def _compare_lines(legacy: LedgerEntry, stripe: LedgerEntry, terms: PayerTerms) -> list[Difference]:
     differences = []
     for kind in KINDS:

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Q
 
 from billing_worker.accounts.models import Account
+from billing_worker.accounts.states import Biller
 from billing_worker.core.money import format_minor
 from reconciliation.states import DriftCause, DriftState, RunState
 
@@ -52,6 +53,13 @@ class AccountResult(models.Model):
         help_text="Sum of absolute differences: errors that cancel still show."
     )
     drift_count = models.PositiveIntegerField()
+    biller = models.CharField(
+        max_length=8,
+        choices=Biller.choices,
+        default=Biller.STRIPE,
+        db_default=Biller.STRIPE,
+        help_text="Legacy: the month was handed back, so that legacy alone is to bill it.",
+    )
 
     class Meta:
         ordering: ClassVar = ["run_id", "account_id", "currency"]
@@ -64,8 +72,8 @@ class AccountResult(models.Model):
 
     @property
     def difference_minor(self) -> int:
-        """Stripe less legacy."""
-        return self.stripe_minor - self.legacy_minor
+        """Stripe less legacy; of a month that was handed back, what Stripe billed as well."""
+        return self.stripe_minor - (0 if self.biller == Biller.LEGACY else self.legacy_minor)
 
 
 class Drift(models.Model):

@@ -32,6 +32,7 @@ class DriftCause(TextChoices):
 
     MISSING_IN_STRIPE = "missing_in_stripe", "Stripe billed nothing"
     MISSING_IN_LEGACY = "missing_in_legacy", "Legacy billed nothing"
+    BILLED_TWICE = "billed_twice", "Billed by both sides"
     DUPLICATE_IN_LEGACY = "duplicate_in_legacy", "Legacy billed the period twice"
     CUSTOM_LINE = "custom_line", "Custom line that no plan explains"
     FLAT_FEE_DIFFERS = "flat_fee_differs", "Flat fee differs"

@@ -6,7 +6,7 @@ import structlog
 from celery import shared_task
 from django.utils import timezone
 
-from billing_worker.accounts.selectors import get_billed_payer_ids
+from billing_worker.accounts.selectors import get_leased_payer_ids
 from billing_worker.alerts.services import raise_alert
 from billing_worker.alerts.states import AlertName, Severity
 from billing_worker.core.errors import Unavailable
@@ -18,10 +18,13 @@ log = structlog.get_logger(__name__)
 
 @shared_task(name="reconciliation.reconcile_current_period")
 def reconcile_current_period() -> int | None:
-    """Reconcile the last complete period for every payer that Stripe bills. Answers the run's id, None without one."""
+    """Reconcile the last complete period for every payer with a lease for it: Stripe bills it, or it was handed back.
+
+    Answers the run's id, None without one.
+    """
     now = timezone.now()
     period = Period.of(now).previous()
-    payer_ids = get_billed_payer_ids(period)
+    payer_ids = get_leased_payer_ids(period)
     if not payer_ids:
         log.info("reconciliation_skipped", period=str(period), reason="no account is billed by Stripe")
         return None

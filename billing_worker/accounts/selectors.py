@@ -146,9 +146,15 @@ def get_billers(period: Period, *, account_ids: Collection[int]) -> dict[int, Bi
     return {account_id: found.get(account_id, Biller.LEGACY) for account_id in account_ids}
 
 
-def get_billed_payer_ids(period: Period) -> list[int]:
-    """The accounts that Stripe bills for the period and that pay themselves, in order."""
-    leased = Account.objects.filter(leases__period=str(period), leases__biller=Biller.STRIPE)
+def get_handed_back(period: Period, *, account_ids: Collection[int]) -> set[int]:
+    """Those of the accounts whose lease for the period is a row that says legacy: it was taken from Stripe."""
+    rows = BillingLease.objects.filter(period=str(period), biller=Biller.LEGACY)
+    return set(rows.values_list("account_id", flat=True)) & set(account_ids)
+
+
+def get_leased_payer_ids(period: Period) -> list[int]:
+    """The payers with a lease for the period, in order: those that Stripe bills, and those that were handed back."""
+    leased = Account.objects.filter(leases__period=str(period))
     return list(leased.filter(stripe_customer_id__isnull=False).order_by("pk").values_list("pk", flat=True))
 
 

@@ -10,6 +10,8 @@ from typing import Final
 import structlog
 from django.db import transaction
 
+from billing_worker.accounts.selectors import get_handed_back
+from billing_worker.accounts.states import Biller
 from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import AlertName, Severity
 from billing_worker.catalog.sampled.charging import SampledCharges
@@ -18,7 +20,7 @@ from billing_worker.core.money import format_minor
 from billing_worker.core.periods import Period
 from reconciliation import ledgers
 from reconciliation.ledger_lines import LedgerEntry
-from reconciliation.matching import Difference, compare_entries
+from reconciliation.matching import Difference, compare_entries, compare_handed_back
 from reconciliation.matching_jobs import add_requested_jobs
 from reconciliation.matching_sampled import compare_sampled
 from reconciliation.models import AccountResult, Drift, ReconciliationRun
@@ -41,7 +43,8 @@ class PeriodNotOver(Conflict):
 class PayerComparison:
     """One payer's two sides in one currency, tax included, and where they differ.
 
-    The old service never billed sampled meters: its side is completed by what our own samples come to.
+    The old service never billed sampled meters: its side is completed by what our own samples come to. `biller` says
+    legacy where the month was handed back.
     """
 
     account_id: int
@@ -49,6 +52,12 @@ class PayerComparison:
     legacy_minor: int
     stripe_minor: int
     differences: tuple[Difference, ...]
+    biller: Biller = Biller.STRIPE
+
+    @property
+    def difference_minor(self) -> int:
+        """Stripe less legacy; of a month that was handed back, what Stripe billed as well."""
+        return self.stripe_minor - (0 if self.biller == Biller.LEGACY else self.legacy_minor)
 
     @property
     def gross_minor(self) -> int:
@@ -58,6 +67,9 @@ class PayerComparison:
 def compare_period(*, period: Period, payer_ids: Collection[int]) -> list[PayerComparison]:
     """Read both ledgers and compare them per payer and currency, payers without a line included. Writes nothing.
 
+    A month that was handed back to legacy (its lease is a row that says so) is legacy's alone: nothing of Stripe's may
+    stand there.
+
     Raises:
         LegacyUnavailable: the old database can't be read.
     """
@@ -65,15 +77,18 @@ def compare_period(*, period: Period, payer_ids: Collection[int]) -> list[PayerC
     stripe = ledgers.read_stripe_ledger(period=period, payer_ids=payer_ids)
     contexts = ledgers.read_payer_terms(period=period, payer_ids=payer_ids)
     sampled = ledgers.read_sampled_ledger(period=period, payer_ids=payer_ids)
+    handed_back = get_handed_back(period, account_ids=payer_ids)
     own = {(pk, context.currency) for pk, context in contexts.items()}
     keys = legacy.keys() | stripe.keys() | sampled.keys() | own
     comparisons = []
     for account_id, currency in sorted(keys):
         context, ours = contexts[account_id], stripe.get((account_id, currency))
         theirs = legacy.get((account_id, currency))
-        if currency == context.currency:
+        is_handed_back = account_id in handed_back
+        if currency == context.currency and not is_handed_back:
             theirs = add_requested_jobs(theirs or LedgerEntry(account_id, currency), context.terms.jobs, ours)
-        differences = compare_entries(legacy=theirs, stripe=ours, terms=context.terms, currency=currency)
+        compare = compare_handed_back if is_handed_back else compare_entries
+        differences = compare(legacy=theirs, stripe=ours, terms=context.terms, currency=currency)
         expected = sampled.get((account_id, currency), ())
         if difference := compare_sampled(expected=expected, stripe=ours, currency=currency):
             differences.append(difference)
@@ -84,6 +99,7 @@ def compare_period(*, period: Period, payer_ids: Collection[int]) -> list[PayerC
                 legacy_minor=(theirs.total_minor if theirs else 0) + _expect_sampled(expected, ours),
                 stripe_minor=ours.total_minor + ours.sampled_minor if ours else 0,
                 differences=tuple(differences),
+                biller=Biller.LEGACY if is_handed_back else Biller.STRIPE,
             )
         )
     return comparisons
@@ -166,6 +182,7 @@ def _record(
                 stripe_minor=comparison.stripe_minor,
                 gross_minor=comparison.gross_minor,
                 drift_count=len(comparison.differences),
+                biller=comparison.biller,
             )
             for comparison in comparisons
         ],
@@ -209,7 +226,7 @@ def _alert(*, run: ReconciliationRun, comparisons: list[PayerComparison], now: d
         severity=Severity.CRITICAL,
         subject=subject,
         detail=f"{len(drifting)} of {len(comparisons)} accounts drift; the largest is account {worst.account_id}, "
-        f"{format_minor(worst.stripe_minor - worst.legacy_minor, worst.currency)}",
+        f"{format_minor(worst.difference_minor, worst.currency)}",
         now=now,
         context={"run": run.pk},
     )

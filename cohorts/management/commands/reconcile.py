@@ -12,7 +12,7 @@ from django.utils import timezone
 from rich.console import Console
 from rich.table import Table
 
-from billing_worker.accounts.selectors import get_billed_payer_ids
+from billing_worker.accounts.selectors import get_leased_payer_ids
 from billing_worker.commands import BillingCommand
 from billing_worker.core.money import format_minor
 from billing_worker.core.periods import Period
@@ -24,12 +24,12 @@ from reconciliation.services import run_reconciliation
 
 
 class Command(BillingCommand):
-    help = "Reconcile a month for a cohort or for all that Stripe bills; exit code 1 if any cent differs"
+    help = "Reconcile a month for a cohort or for all that Stripe bills or billed; exit code 1 if any cent differs"
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--period", required=True, help="Calendar month in UTC, like 2026-10.")
         parser.add_argument(
-            "--cohort", help="Only this cohort; default: every account with a Stripe lease for the period."
+            "--cohort", help="Only this cohort; default: every payer with a lease for the period."
         )
         parser.add_argument("--json", action="store_true", help="Print the run as JSON instead of a table.")
 
@@ -53,7 +53,7 @@ class Command(BillingCommand):
 
 def _run(period: Period, cohort_name: str | None, *, now: datetime) -> ReconciliationRun:
     if not cohort_name:
-        return run_reconciliation(period=period, payer_ids=get_billed_payer_ids(period), scope="", now=now)
+        return run_reconciliation(period=period, payer_ids=get_leased_payer_ids(period), scope="", now=now)
     cohort = get_cohort(cohort_name)
     return reconcile_cohort(cohort_id=cohort.pk, period=period, actor="command:reconcile", now=now)
 
