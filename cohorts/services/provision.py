@@ -58,7 +58,7 @@ class _Order:
     """Everything that one payer's calls need, worked out before the first call for any payer."""
 
     payer: Account
-    family_ids: tuple[int, ...]
+    member_ids: tuple[int, ...]
     plan: SubscriptionPlan
     items: tuple[gateway.SubscriptionItemSpec, ...]
 
@@ -88,14 +88,18 @@ def provision_cohort(
         raise WrongCohortState(
             f"cohort {cohort.name} is in state {cohort.get_state_display().lower()}: only a draft is provisioned"
         )
-    orders = _prepare_orders(payers=get_payers(cohort), period=period)
+    member_ids = frozenset(cohort.members.values_list("account_id", flat=True))
+    orders = _prepare_orders(payers=get_payers(cohort), period=period, member_ids=member_ids)
+    _refuse_ending(orders.values())
     clocks: dict[int, TestClock] = {}
     if options.use_test_clocks:
         plans = {pk: order.plan for pk, order in orders.items()}
         clocks = assign_clocks(cohort=cohort, plans=plans, payers=[order.payer for order in orders.values()])
     for payer in track([order.payer for order in orders.values()]):
         try:
-            _provision_payer(order=orders[payer.pk], clock=clocks.get(payer.pk), options=options, now=now)
+            _provision_payer(
+                cohort=cohort, order=orders[payer.pk], clock=clocks.get(payer.pk), options=options, now=now
+            )
         except BillingError as error:
             _record_failure(cohort=cohort, payer=payer, error=error, now=now)
             raise
@@ -103,7 +107,9 @@ def provision_cohort(
     return _finish(cohort=cohort, period=period, actor=actor, now=now)
 
 
-def _prepare_orders(*, payers: Sequence[Account], period: Period) -> dict[int, _Order]:
+def _prepare_orders(
+    *, payers: Sequence[Account], period: Period, member_ids: frozenset[int]
+) -> dict[int, _Order]:
     """Plans and prices of all payers; one error that lists every problem."""
     families = get_families([payer.pk for payer in payers])
     terms = get_terms_for(period, account_ids=[pk for family in families.values() for pk in family])
@@ -115,7 +121,7 @@ def _prepare_orders(*, payers: Sequence[Account], period: Period) -> dict[int, _
                 payer=terms[payer.pk], members={pk: terms[pk] for pk in family}, period=period
             )
             items = (*_build_items(plan), *_build_sampled_items(family, plan))
-            orders[payer.pk] = _Order(payer, tuple(family), plan, items)
+            orders[payer.pk] = _Order(payer, tuple(pk for pk in family if pk in member_ids), plan, items)
         except (CannotProvision, NotInCatalog) as error:
             problems.append(str(error))
     if problems:
@@ -146,12 +152,38 @@ def _build_sampled_items(
             yield gateway.SubscriptionItemSpec(price=price.stripe_price_id)
 
 
+def _refuse_ending(orders: Iterable[_Order]) -> None:
+    """Ask Stripe about accounts that move again: a subscription that still runs, and ends, may be in the way.
+
+    Usage belongs to a customer, so a new subscription beside one that still runs would bill the same usage again.
+    """
+    by_id = {order.payer.pk: order for order in orders if order.payer.stripe_customer_id}
+    again = CohortMember.objects.filter(account__in=by_id, released_at__isnull=False)
+    problems = []
+    for payer_id in sorted(set(again.values_list("account_id", flat=True))):
+        order = by_id[payer_id]
+        found = _find_subscription(order=order, customer_id=order.payer.stripe_customer_id or "")
+        if found and found.cancel_at and found.cancel_at != order.plan.start_at:
+            problems.append(
+                f"account {payer_id} has a subscription until {found.cancel_at:%Y-%m-%d}: provision it from that month"
+                " on, or once it has ended"
+            )
+    if problems:
+        raise CannotProvision("; ".join(problems))
+
+
 def _provision_payer(
-    *, order: _Order, clock: TestClock | None, options: ProvisioningOptions, now: datetime
+    *,
+    cohort: Cohort,
+    order: _Order,
+    clock: TestClock | None,
+    options: ProvisioningOptions,
+    now: datetime,
 ) -> None:
-    members = CohortMember.objects.filter(account_id__in=order.family_ids)
+    members = CohortMember.objects.filter(cohort=cohort, account_id__in=order.member_ids)
     if not members.exclude(provisioning=ProvisioningState.PROVISIONED).exists():
         return
+    _start(cohort=cohort, order=order)
     there = clock.frozen_at if clock else now
     start = compute_start(order.plan, now=there)
     is_new = order.payer.stripe_customer_id is None
@@ -159,7 +191,7 @@ def _provision_payer(
     members.update(provisioning=ProvisioningState.CUSTOMER, provisioning_error="")
     if options.test_payment_method:
         gateway.attach_payment_method(customer=customer_id, payment_method=options.test_payment_method)
-    subscription_id = None if is_new else _find_subscription(order=order, customer_id=customer_id)
+    subscription_id = None if is_new else _take_existing(order=order, customer_id=customer_id)
     if subscription_id is None and order.items:
         subscription_id = _create_subscription(
             order=order, customer_id=customer_id, start=start, options=options
@@ -171,12 +203,35 @@ def _provision_payer(
     )
 
 
-def _find_subscription(*, order: _Order, customer_id: str) -> str | None:
-    """The subscription that an earlier try made: idempotency keys live a day, a repeat may come later."""
+@transaction.atomic
+def _start(*, cohort: Cohort, order: _Order) -> None:
+    """Note before Stripe is asked that the family is being set up: from here on it stays in the cohort.
+
+    Raises:
+        CannotProvision: it is no longer whole in the draft; somebody changed the members meanwhile.
+    """
+    Cohort.objects.select_for_update().get(pk=cohort.pk)
+    members = CohortMember.objects.filter(cohort=cohort, account__in=order.member_ids)
+    if members.count() != len(order.member_ids):
+        raise CannotProvision(f"the members of cohort {cohort.name} have changed: provision it again")
+    members.filter(provisioning=ProvisioningState.PENDING).update(provisioning=ProvisioningState.STARTED)
+
+
+def _take_existing(*, order: _Order, customer_id: str) -> str | None:
+    """The subscription that an earlier try made, or that a rollback was to end just where this cohort begins."""
+    found = _find_subscription(order=order, customer_id=customer_id)
+    if found is not None and found.cancel_at == order.plan.start_at:
+        key = f"subscription-goes-on:{found.id}:{order.plan.start_at:%Y-%m-%d}"
+        gateway.change_subscription(found.id, cancel_at="", idempotency_key=key)
+    return found.id if found else None
+
+
+def _find_subscription(*, order: _Order, customer_id: str) -> gateway.Subscription | None:
+    """The payer's running one: idempotency keys live a day, a repeat may come later."""
     account_id = str(order.payer.pk)
     return next(
         (
-            subscription.id
+            subscription
             for subscription in gateway.list_subscriptions(customer_id)
             if subscription.metadata.get("account_id") == account_id and subscription.ended_at is None
         ),
@@ -238,6 +293,9 @@ def _record_failure(*, cohort: Cohort, payer: Account, error: BillingError, now:
 
 @transaction.atomic
 def _finish(*, cohort: Cohort, period: Period, actor: str, now: datetime) -> Cohort:
+    Cohort.objects.select_for_update().get(pk=cohort.pk)
+    if cohort.members.exclude(provisioning=ProvisioningState.PROVISIONED).exists():
+        raise CannotProvision(f"cohort {cohort.name} has got more members meanwhile: provision it again")
     moved = Cohort.objects.filter(pk=cohort.pk, state=CohortState.DRAFT).update(
         state=CohortState.READY, ready_at=now, dual_run_period=str(period)
     )

@@ -40,7 +40,7 @@ from cohorts.services.changing import (
     plans_end,
     settle_change,
 )
-from cohorts.states import ChangeState, CohortState, RollbackState, StepState
+from cohorts.states import ChangeState, CohortState, ProvisioningState, RollbackState, StepState
 from metering.config import get_seam
 from metering.services.ingest import retry_busy
 from metering.services.seam import align_with_seam
@@ -118,6 +118,9 @@ def _was_taken_back(step: RollbackStep) -> bool:
     row = StripeSubscription.objects.filter(stripe_subscription_id=step.stripe_subscription_id).first()
     assert step.settled_at is not None, "held by the constraint rollback_step_settled_has_time"
     if row is None or row.ended_at is not None or row.last_event_at <= step.settled_at:
+        return False
+    moving = CohortMember.objects.filter(held_account=step.payer_id)
+    if moving.exclude(provisioning=ProvisioningState.PENDING).exists():
         return False
     return row.cancel_at is None or row.cancel_at > Period.parse(step.period).start_at
 
