@@ -4,7 +4,7 @@ from cohorts.services.clocks import advance_clocks
 from cohorts.services.customers import sync_customers
 from cohorts.services.leases import extend_leases
 from cohorts.services.lifecycle import open_gate, start_dual_run
-from cohorts.services.membership import create_cohort
+from cohorts.services.membership import change_members, create_cohort
 from cohorts.services.provision import ProvisioningOptions, provision_cohort
 from cohorts.services.reconciling import reconcile_cohort
 from cohorts.services.rollback import request_rollback, withdraw_rollback
@@ -17,6 +17,7 @@ __all__ = [
     "StepResult",
     "SyncResult",
     "advance_clocks",
+    "change_members",
     "create_cohort",
     "extend_leases",
     "open_gate",

@@ -196,11 +196,16 @@ def _provision_payer(
         subscription_id = _create_subscription(
             order=order, customer_id=customer_id, start=start, options=options
         )
-    members.update(
+    kept = members.update(
         provisioning=ProvisioningState.PROVISIONED,
         stripe_subscription_id=subscription_id or "",
         provisioned_at=now,
     )
+    if not kept and subscription_id:
+        raise CannotProvision(
+            f"account {order.payer.pk} left the cohort while it was set up: Stripe has {subscription_id}. Add it again,"
+            " or cancel that there"
+        )
 
 
 @transaction.atomic

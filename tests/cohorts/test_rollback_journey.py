@@ -107,8 +107,10 @@ def bill_on_legacy(period: Period, *, ids: tuple[int, int], fee: str, usage: str
     add_line(first * 10, first, "sub", "499.00")
     add_line(first * 10 + 1, first, "sub", str(Decimal(fee) - Decimal("499.00")))
     if Decimal(usage):
-        add_line(first * 10 + 2, first, "ST", "0.00", quantity=100_000, unit_rate="0.000000")
-        add_line(first * 10 + 3, first, "ST", usage, quantity=200_000, unit_rate="2.400000")
+        add_line(first * 10 + 2, first, "ST", "0.00", quantity=100_000)
+        paid = add_line(first * 10 + 3, first, "ST", usage, quantity=200_000)
+        paid.unit_rate = Decimal("2.400000")
+        paid.save(using="legacy")
     add_invoice(second, 5003, "249.00", period=str(period))
     add_line(second * 10, second, "sub", "249.00")
 

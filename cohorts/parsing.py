@@ -1,0 +1,19 @@
+"""Lists of account ids as people type them."""
+
+from __future__ import annotations
+
+from billing_worker.core.errors import InvalidInput
+
+
+def parse_account_ids(text: str, *, name: str) -> list[int]:
+    """Ids separated by commas or spaces; none from an empty text. `name` is what the error calls it.
+
+    Raises:
+        InvalidInput: something that is no id.
+    """
+    parts = text.replace(",", " ").split()
+    if bad := [part for part in parts if not (part.isascii() and part.isdigit() and len(part) < 18)]:
+        raise InvalidInput(
+            f"{name} takes account ids, not {', '.join(bad)}", fields={name: ["is no account id"]}
+        )
+    return [int(part) for part in parts]
