@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -22,6 +23,7 @@ from billing_worker.core.errors import BillingError
 from cohorts.document_filters import CohortFilter, DriftFilter, link_cohort_and_drift
 from cohorts.models import Cohort, CohortMember, SignOff, SubscriptionChange
 from cohorts.page import build_cohort_page
+from cohorts.rollback_views import retry_rollback, show_members, show_rollback, show_withdrawal
 from cohorts.services import open_gate, reconcile_cohort, sign_off, start_dual_run
 from invoices.admin import InvoiceDocumentAdmin
 from invoices.document_page import add_links
@@ -34,6 +36,7 @@ STATE_LABELS = {
     "dual_run": "warning",
     "clean": "warning",
     "migrated": "success",
+    "rolled_back": "danger",
 }
 
 InvoiceDocumentAdmin.add_filters(CohortFilter, DriftFilter)
@@ -84,10 +87,21 @@ class CohortAdmin(ReadOnlyAdmin):
                 ("reconcile", self.reconcile_view),
                 ("open_gate", self.open_gate_view),
                 ("sign_off", self.sign_off_view),
+                ("retry_rollback", retry_rollback),
             )
         ]
         seam = path("<int:pk>/seam/", self.admin_site.admin_view(self.seam_view), name="cohorts_cohort_seam")
-        return [*own, seam, *super().get_urls()]
+        pages = [
+            path(
+                f"<int:pk>/{name}/",
+                self.admin_site.admin_view(partial(show, site=self.admin_site)),
+                name=f"cohorts_cohort_{name}",
+            )
+            for name, show in (
+                ("rollback", show_rollback), ("withdraw", show_withdrawal), ("members", show_members),
+            )
+        ]  # fmt: skip
+        return [*own, seam, *pages, *super().get_urls()]
 
     def seam_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """The seam of the accounts that are members today."""

@@ -11,9 +11,11 @@ from billing_worker.accounts.models import AuditEntry
 from billing_worker.core.money import format_minor
 from billing_worker.core.periods import Period
 from cohorts.gate import GateReport, evaluate_gate
-from cohorts.models import Cohort, SignOff, SubscriptionChange
+from cohorts.models import Cohort, Rollback, SignOff, SubscriptionChange
+from cohorts.rollback_page import PERMISSION as ROLLBACK_PERMISSION
+from cohorts.rollback_page import RollbackPanel, build_rollback_panel
 from cohorts.selectors import MemberRow, bills_through_parent, get_member_rows
-from cohorts.states import FINANCE_ROLE, SIGNATURES_NEEDED, CohortState
+from cohorts.states import FINANCE_ROLE, SIGNATURES_NEEDED, TRANSITIONS, WAY, CohortState
 from metering.console.seam_form import PERMISSION as SEAM_PERMISSION
 from reconciliation.models import Drift
 from reconciliation.selectors import get_open_drifts
@@ -32,6 +34,11 @@ HISTORY_LABELS = {
     "cohort.signed_off": "Signed",
     "cohort.evidence_voided": "Signatures voided",
     "cohort.migrated": "Migrated",
+    "cohort.members_changed": "Members changed",
+    "cohort.rolled_back": "Rolled back to legacy",
+    "cohort.rollback_finished": "Every payer handed back",
+    "cohort.rollback_withdrawn": "Rollback withdrawn",
+    "cohort.goes_on": "Goes on with Stripe",
 }
 
 
@@ -113,6 +120,7 @@ class CohortPage:
     plan_changes: tuple[SubscriptionChange, ...]
     actions: tuple[str, ...]
     has_changed: bool
+    rollback: RollbackPanel | None
 
 
 def build_cohort_page(*, cohort: Cohort, user: User | AnonymousUser, now: datetime) -> CohortPage:
@@ -141,7 +149,8 @@ def build_cohort_page(*, cohort: Cohort, user: User | AnonymousUser, now: dateti
         history=_build_history(cohort),
         plan_changes=_find_plan_changes(cohort),
         actions=_find_actions(cohort, user),
-        has_changed=bool(signed_for_other),
+        has_changed=bool(signed_for_other) and cohort.state != CohortState.ROLLED_BACK,
+        rollback=build_rollback_panel(cohort=cohort, user=user, now=now),
     )
 
 
@@ -160,15 +169,21 @@ def _find_plan_changes(cohort: Cohort) -> tuple[SubscriptionChange, ...]:
 
 
 def _find_actions(cohort: Cohort, user: User | AnonymousUser) -> tuple[str, ...]:
-    seam = ("change_seam",) if user.has_perm(SEAM_PERMISSION) else ()
+    others = ("change_seam",) if user.has_perm(SEAM_PERMISSION) else ()
+    if cohort.state == CohortState.DRAFT and user.has_perm("cohorts.change_cohort"):
+        others = ("change_members", *others)
+    if CohortState.ROLLED_BACK in TRANSITIONS[CohortState(cohort.state)] and user.has_perm(
+        ROLLBACK_PERMISSION
+    ):
+        others = (*others, "roll_back")
     if not user.has_perm("cohorts.run_cohort"):
-        return seam
+        return others
     steps: dict[CohortState, tuple[str, ...]] = {
         CohortState.READY: ("start_dual_run",),
         CohortState.DUAL_RUN: ("reconcile", "open_gate"),
         CohortState.CLEAN: ("reconcile",),
     }
-    return steps.get(CohortState(cohort.state), ()) + seam
+    return steps.get(CohortState(cohort.state), ()) + others
 
 
 def _build_signing(cohort: Cohort, user: User | AnonymousUser) -> Signing:
@@ -197,18 +212,25 @@ def _build_signing(cohort: Cohort, user: User | AnonymousUser) -> Signing:
 
 
 def _build_steps(cohort: Cohort) -> tuple[Step, ...]:
-    order = list(CohortState)
-    reached = order.index(CohortState(cohort.state))
+    reached = _find_reached(cohort)
     times = (cohort.created_at, cohort.ready_at, cohort.dual_run_at, cohort.clean_at, cohort.migrated_at)
     return tuple(
         Step(
             label=state.label,
             at=at if index <= reached else None,
-            is_done=index < reached or cohort.state == CohortState.MIGRATED,
-            is_current=index == reached,
+            is_done=index < reached
+            or (index == reached and cohort.state in (CohortState.MIGRATED, CohortState.ROLLED_BACK)),
+            is_current=index == reached and cohort.state != CohortState.ROLLED_BACK,
         )
-        for index, (state, at) in enumerate(zip(order, times, strict=True))
+        for index, (state, at) in enumerate(zip(WAY, times, strict=True))
     )
+
+
+def _find_reached(cohort: Cohort) -> int:
+    """How far it is, or was when it was rolled back."""
+    if cohort.state != CohortState.ROLLED_BACK:
+        return WAY.index(CohortState(cohort.state))
+    return WAY.index(CohortState(Rollback.objects.get(open_cohort=cohort).state_before))
 
 
 def _format_figures(legacy_minor: int, stripe_minor: int, gross_minor: int, currency: str) -> Figures:

@@ -202,7 +202,7 @@ def check_moving_again(first: Cohort) -> None:
     assert len(new) == 2
     assert not old & new
     assert get_leases(5002)["2027-02"] == "stripe"
-    with pytest.raises(Conflict, match="legacy bills account 5001 since 2026-12"):
+    with pytest.raises(CommandError, match="legacy bills account 5001 since 2026-12"):
         call_command("rollback_cohort", cohort="c", withdraw=True, reason="too late")
     move(datetime(2027, 2, 1, 2, tzinfo=UTC))
     fees = StripeInvoice.objects.filter(created_at__gte=JANUARY.end_at).values_list(
