@@ -164,7 +164,11 @@ class Rollback(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(state=RollbackState.WITHDRAWN, open_cohort__isnull=True)
-                | (~Q(state=RollbackState.WITHDRAWN) & Q(open_cohort=F("cohort"))),
+                | (
+                    ~Q(state=RollbackState.WITHDRAWN)
+                    & Q(open_cohort__isnull=False)
+                    & Q(open_cohort=F("cohort"))
+                ),
                 name="rollback_open_until_withdrawn",
             ),
             models.CheckConstraint(
