@@ -150,6 +150,7 @@ def _settle_step(step: RollbackStep, *, actor: str, now: datetime) -> StepResult
         )
         if settled is not None:
             return settled
+        _note_confirmed(step, request, actor=actor, now=now)
     if is_ending:
         retry_busy(partial(_hand_over, step, actor=actor, now=now))
     else:
@@ -175,6 +176,16 @@ def _finish_lost_changes(step: RollbackStep, wanted: dict[str, Any], *, actor: s
         except gateway.GatewayRejected:
             continue
         note_applied(change, actor=actor, reason="asked for again: the answer had been lost", now=now)
+
+
+def _note_confirmed(step: RollbackStep, request: dict[str, Any], *, actor: str, now: datetime) -> None:
+    """Settle what was asked for before and whose answer was lost: Stripe says that it is so."""
+    pending = SubscriptionChange.objects.filter(
+        stripe_subscription_id=step.stripe_subscription_id, state=ChangeState.PENDING
+    )
+    for change in pending:
+        if change.request == request:
+            note_applied(change, actor=actor, reason="its answer had been lost: Stripe has it", now=now)
 
 
 def _end(step: RollbackStep, held: gateway.Subscription, *, actor: str, now: datetime) -> StepResult | None:

@@ -154,7 +154,7 @@ def test_a_lost_answer_turns_no_lease_and_is_asked_for_again(cohort, stripe, kin
     assert alert.detail.startswith("2 payers are not handed back yet; account 5001: ")
     assert all(RollbackStep.objects.values_list("error", flat=True))
     stripe.control("DELETE", "/_sandbox/faults")
-    assert sweep_rollbacks() == 1
+    settle(rollback)
     assert list_leases() == BACK
     assert not Alert.objects.filter(name="rollback_step_failed", status="open").exists()
     assert SubscriptionChange.objects.count() == 2
@@ -197,6 +197,12 @@ def test_an_end_that_somebody_took_back_at_stripe_is_set_again(cohort):
     assert recheck_rollback(rollback_id=rollback.pk, **WHO)
     assert settle(rollback) == {5003: "done"}
     assert read_ends() == {DECEMBER.start_at}
+    assert list_leases() == BACK
+
+
+def test_the_sweep_settles_what_is_left(cohort):
+    decide(cohort)
+    assert (sweep_rollbacks(), sweep_rollbacks()) == (1, 0)
     assert list_leases() == BACK
 
 
