@@ -142,18 +142,28 @@ def test_killed_at_a_line_and_done_again(cohort, monkeypatch, line, after):
     assert AuditEntry.objects.filter(action="cohort.rollback_finished").count() == 1
 
 
-@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
-def test_a_lost_answer_turns_no_lease_and_is_asked_for_again(cohort, stripe, kind):
+def lose_answers(monkeypatch: pytest.MonkeyPatch, *, is_done: bool) -> None:
+    """Stripe is asked, and nobody hears whether it did it."""
+    ask = gateway.change_subscription
+
+    def ask_in_vain(*args: Any, **options: Any) -> None:
+        if is_done:
+            ask(*args, **options)
+        raise gateway.GatewayUnavailable("no answer", outcome_unknown=True)
+
+    monkeypatch.setattr(gateway, "change_subscription", ask_in_vain)
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_lost_answer_turns_no_lease_and_is_asked_for_again(cohort, monkeypatch, is_done):
     rollback = decide(cohort)
-    stripe.control(
-        "POST", "/_sandbox/faults", {"kind": kind, "method": "POST", "path": "/v1/subscriptions/*"}
-    )
-    assert set(settle(rollback).values()) == {"failed"}
+    with monkeypatch.context() as patch:
+        lose_answers(patch, is_done=is_done)
+        assert set(settle(rollback).values()) == {"failed"}
     assert list_leases() == AS_BEFORE
     alert = Alert.objects.get(name="rollback_step_failed", status="open")
     assert alert.detail.startswith("2 payers are not handed back yet; account 5001: ")
     assert all(RollbackStep.objects.values_list("error", flat=True))
-    stripe.control("DELETE", "/_sandbox/faults")
     settle(rollback)
     assert list_leases() == BACK
     assert not Alert.objects.filter(name="rollback_step_failed", status="open").exists()
@@ -242,12 +252,11 @@ def test_a_withdrawn_rollback_leaves_everything_as_it_was(cohort):
     assert (settle(again), list_leases()) == ({5001: "done", 5003: "done"}, BACK)
 
 
-def test_an_end_whose_answer_was_lost_does_not_come_after_its_withdrawal(cohort, stripe):
+def test_an_end_whose_answer_was_lost_does_not_come_after_its_withdrawal(cohort, monkeypatch):
     rollback = decide(cohort)
-    fault = {"kind": "drop_before", "method": "POST", "path": "/v1/subscriptions/*"}
-    stripe.control("POST", "/_sandbox/faults", fault)
-    settle(rollback)
-    stripe.control("DELETE", "/_sandbox/faults")
+    with monkeypatch.context() as patch:
+        lose_answers(patch, is_done=False)
+        settle(rollback)
     withdraw_rollback(cohort_id=cohort.pk, reason="never mind", **WHO)
     assert set(settle(rollback).values()) == {"done"}
     assert read_ends() == {None}
@@ -403,14 +412,12 @@ def test_a_dry_run_tells_and_changes_nothing(cohort, capsys):
     assert not Rollback.objects.exists()
 
 
-def test_the_command_names_who_is_left_and_exits_with_1(cohort, stripe, capsys):
-    stripe.control(
-        "POST", "/_sandbox/faults", {"kind": "500_before", "method": "GET", "path": "/v1/subscriptions/*"}
-    )
-    with pytest.raises(CommandError) as left:
-        call_command("rollback_cohort", "--cohort=c", "--from=2026-12", "--reason=drift")
+def test_the_command_names_who_is_left_and_exits_with_1(cohort, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        lose_answers(patch, is_done=False)
+        with pytest.raises(CommandError) as left:
+            call_command("rollback_cohort", "--cohort=c", "--from=2026-12", "--reason=drift")
     assert left.value.returncode == 1
-    assert "account 5001: failed: " in capsys.readouterr().out
-    stripe.control("DELETE", "/_sandbox/faults")
+    assert "account 5001: failed: no answer" in capsys.readouterr().out
     call_command("rollback_cohort", "--cohort=c", "--from=2026-12", "--reason=drift")
     assert "cohort c from 2026-12 on: handed back, 2 payers just now" in capsys.readouterr().out
