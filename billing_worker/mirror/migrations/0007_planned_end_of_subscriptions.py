@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("mirror", "0004_sampled_line_kind"),
+        ("mirror", "0006_keep_customer_details"),
     ]
 
     operations = [
