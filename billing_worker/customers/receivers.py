@@ -37,9 +37,13 @@ def on_tax_id(event: StripeEvent) -> None:
         return
     known = {one["id"]: one["status"] for one in row.found.get("tax_ids", ())}
     tax_id = gateway.parse_tax_id(event.object)
-    is_deletion = event.type == "customer.tax_id.deleted"
-    is_news = tax_id.id in known if is_deletion else known.get(tax_id.id) != tax_id.status
-    if not is_news:
+    is_known = tax_id.id in known
+    is_news = {
+        "customer.tax_id.created": not is_known,
+        "customer.tax_id.updated": known.get(tax_id.id) != tax_id.status,
+        "customer.tax_id.deleted": is_known,
+    }
+    if not is_news[event.type]:
         return
     note_customer(row_id=row.pk, account_id=row.account_id, now=event.now)
 

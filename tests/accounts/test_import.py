@@ -380,3 +380,20 @@ def test_a_customer_that_another_account_has_here_is_reported_and_the_others_are
 
     assert describe_problems(report) == ["account 1001: customer cus_9 is account 1002's here"]
     assert report.changed == [1002]
+
+
+def test_what_a_customer_at_stripe_follows_is_kicked_and_nothing_else(monkeypatch):
+    kicks: list[tuple[object, ...]] = []
+    monkeypatch.setattr("billing_worker.accounts.customers.kick", lambda *args: kicks.append(args))
+    for account_id in (1001, 1002):
+        add_account(account_id)
+        add_fee(account_id, "499.00")
+    run_import()
+    link_customer(account_id=1001, stripe_customer_id="cus_1", now=NOW)
+    LegacyPlanSub.objects.using("legacy").update(sub_rate=Decimal("599.00"))
+    LegacyAccount.objects.using("legacy").update(billing_cc="x@example.com")
+    run_import(LATER)
+    assert kicks == []
+    LegacyAccount.objects.using("legacy").update(billing_email="neu@example.com")
+    run_import(LATER)
+    assert kicks == [("customers.sync_account", 1001)], "the other one has no customer"
