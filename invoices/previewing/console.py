@@ -46,6 +46,7 @@ class ShownComparison:
     comparison: TemplateComparison
     result: dict[str, Any]
     pages: list[ShownPage]
+    others: str
     verdict: str
     tone: str
 
@@ -163,11 +164,29 @@ def _describe(comparison: TemplateComparison) -> ShownComparison:
         )
         for page in result.get("pages", ())
     ]
-    verdict, tone = _judge(comparison, result, pages)
-    return ShownComparison(comparison=comparison, result=result, pages=pages, verdict=verdict, tone=tone)
+    verdict, tone = _judge(comparison, result)
+    return ShownComparison(
+        comparison=comparison,
+        result=result,
+        pages=pages,
+        others=_sum_up(result.get("others", [])),
+        verdict=verdict,
+        tone=tone,
+    )
 
 
-def _judge(comparison: TemplateComparison, result: dict[str, Any], pages: list[ShownPage]) -> tuple[str, str]:
+def _sum_up(others: list[dict[str, Any]]) -> str:
+    """The pages of a long document that were compared and are not shown, in a sentence; empty if there are none."""
+    differing = [page["changed"] for page in others if page["changed"]]
+    if not others:
+        return ""
+    if not differing:
+        return f"The {len(others)} pages that are not shown here look the same."
+    most = f"{max(differing) * 100:.2f}%"
+    return f"{len(differing)} of {len(others)} more pages differ, none by more than {most}."
+
+
+def _judge(comparison: TemplateComparison, result: dict[str, Any]) -> tuple[str, str]:
     """What to say of a comparison in a few words, and how loudly."""
     if comparison.state == ComparisonState.PENDING:
         return "being printed", "info"
@@ -177,6 +196,7 @@ def _judge(comparison: TemplateComparison, result: dict[str, Any], pages: list[S
         return "must not go live", "danger"
     if result["base"]["pages"] != result["other"]["pages"]:
         return f"{result['base']['pages']} pages become {result['other']['pages']}", "warning"
-    if all(page.is_same for page in pages):
+    changed = max(page["changed"] for page in (*result["pages"], *result.get("others", ())))
+    if not changed:
         return "looks the same", "success"
-    return f"{max(float(page.percent) for page in pages):.2f}% of a page differs", "warning"
+    return f"{changed * 100:.2f}% of a page differs", "warning"

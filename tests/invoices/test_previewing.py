@@ -11,10 +11,10 @@ from PIL import Image
 
 from invoices.content import dump_content
 from invoices.models import InvoiceDocument, InvoiceMail
-from invoices.previewing import comparing
+from invoices.previewing import comparing, picking
 from invoices.previewing.comparing import compare_versions
 from invoices.previewing.models import ComparisonPicture, ComparisonState, TemplateComparison
-from invoices.previewing.picking import MAX_LINES, Pick, pick_representatives
+from invoices.previewing.picking import Pick, pick_representatives
 from invoices.previewing.services import (
     KEPT_FOR,
     MAX_ATTEMPTS,
@@ -32,7 +32,7 @@ from tests.invoices.test_admin import make_client
 
 def make_printed(variant: str, *, pages: int = 1, **changes: object) -> InvoiceDocument:
     """A document that says what a variant of the gallery says."""
-    content = VARIANTS[variant]() if variant in VARIANTS else build_long(MAX_LINES + 1)
+    content = VARIANTS[variant]() if variant in VARIANTS else build_long(51)
     document = make_document(make_invoice(number=f"{variant[:12]}-{InvoiceDocument.objects.count()}"))
     InvoiceDocument.objects.filter(pk=document.pk).update(
         content=dump_content(content), locale=content.locale, currency=content.currency, pdf_pages=pages
@@ -71,7 +71,8 @@ def test_documents_of_many_kinds_are_picked_each_once():
 
 
 @pytest.mark.django_db
-def test_with_few_documents_there_are_few_and_the_longest_are_left_out():
+def test_with_few_documents_there_are_few_and_the_longest_are_left_out(monkeypatch):
+    monkeypatch.setattr(picking, "MAX_LINES", 50)
     assert pick_representatives() == []
     make_printed("open")
     make_printed("too-long", pages=9)
@@ -88,6 +89,33 @@ def test_two_versions_of_one_document_are_compared_in_pictures_and_words():
     assert size == (816, 1056), "a Letter page of 96 dots an inch"
     assert any("Impressions per day" in text for text in made.texts_new)
     assert not any("Impressions per day" in text for text in made.texts_gone)
+
+
+def test_of_a_long_document_all_pages_are_compared_and_those_that_differ_most_are_shown(monkeypatch):
+    content = build_long(120)
+
+    def render(content, version) -> RenderedPdf:
+        """The right side has a longer text far down, so that lines after it move."""
+        lines = list(content.lines)
+        if version == "2":
+            lines[60] = lines[60].model_copy(update={"description": "Another insertion order, long " * 4})
+        return render_pdf(content.model_copy(update={"lines": tuple(lines)}), version="3")
+
+    monkeypatch.setattr(comparing, "render_pdf", render)
+    monkeypatch.setattr(comparing, "MAX_SHOWN", 2)
+    made = compare_versions(content, base="1", other="2")
+    pages = made.base.pages
+    assert pages == 4
+    compared = sorted([*made.pages, *made.others], key=lambda page: page.page)
+    assert [page.page for page in compared] == list(range(pages))
+    differing = [page.page for page in compared if page.changed]
+    assert 0 < min(differing) < pages - 1
+    most = max(compared, key=lambda page: page.changed).page
+    assert {page.page for page in made.pages} == {0, pages - 1}, "and no room for the one that differs most"
+    monkeypatch.setattr(comparing, "MAX_SHOWN", 3)
+    assert comparing._choose_shown(compared, {pages - 1}) == {0, most, pages - 1}
+    assert {page for _, page in made.pictures} == {page.page for page in made.pages}
+    assert len(made.pictures) == 4
 
 
 def test_the_same_version_looks_the_same():
