@@ -112,8 +112,8 @@ def _change_members(request: HttpRequest, pk: int, form: MembersForm) -> bool:
     try:
         changed = change_members(
             cohort_id=pk,
-            add=parse_account_ids(given["add"], name="add"),
-            remove=parse_account_ids(given["remove"], name="remove"),
+            add=parse_account_ids(given["add"], name="This field", field="add"),
+            remove=parse_account_ids(given["remove"], name="This field", field="remove"),
             actor=_name(request),
             reason=given["reason"],
             now=timezone.now(),
@@ -122,7 +122,8 @@ def _change_members(request: HttpRequest, pk: int, form: MembersForm) -> bool:
         named = next(iter(getattr(error, "fields", {})), "")
         form.add_error(named if named in form.fields else None, str(error))
         return False
-    messages.success(request, f"{changed.name} has {changed.members.count()} accounts.")
+    count = changed.members.count()
+    messages.success(request, f"{changed.name} has {count} account{'' if count == 1 else 's'}.")
     return True
 
 
@@ -133,6 +134,7 @@ def _show(
         **site.each_context(request),
         "opts": Cohort._meta,
         "title": f"Cohort {cohort.name}",
+        "original": cohort,
         "cohort": cohort,
         "form": form,
         "back": reverse("admin:cohorts_cohort_change", args=[cohort.pk]),

@@ -89,7 +89,9 @@ def settle_rollback(
             result = _settle_step(step, actor=actor, now=now)
         except BillingError as error:
             result = StepResult(step.payer_id, "failed", str(error))
-        RollbackStep.objects.filter(pk=step.pk).update(error=result.detail[:500])
+        left = RollbackStep.objects.filter(pk=step.pk, state__in=OPEN_STEPS)
+        if not left.update(error=result.detail[:500]) and result.outcome != "done":
+            result = StepResult(step.payer_id, "done", "by another worker")
         turn = Period.parse(step.period).start_at
         is_urgent |= result.outcome == "failed" and get_now_for(step.payer, now) >= turn - URGENT
         results.append(result)
@@ -266,7 +268,7 @@ def _hand_over(step: RollbackStep, *, actor: str, now: datetime) -> bool:
     cohort = step.rollback.cohort
     ids = _list_family(step)
     lock_members(*ids)
-    if not _move(step, StepState.PENDING, StepState.DONE, settled_at=now, account_ids=ids):
+    if not _move(step, StepState.PENDING, StepState.DONE, settled_at=now, account_ids=ids, error=""):
         return False
     reason = f"cohort {cohort.name} is rolled back from {step.period} on: {step.rollback.reason}"
     leases = BillingLease.objects.filter(account__in=ids, period__gte=step.period)
@@ -297,7 +299,7 @@ def _hand_over(step: RollbackStep, *, actor: str, now: datetime) -> bool:
 def _take_back(step: RollbackStep, *, actor: str, now: datetime) -> bool:
     """Turn the leases that the step had turned back to Stripe. False: somebody else did."""
     lock_members(*step.account_ids)
-    if not _move(step, StepState.LIFTING, StepState.LIFTED, settled_at=now, leases=[]):
+    if not _move(step, StepState.LIFTING, StepState.LIFTED, settled_at=now, leases=[], error=""):
         return False
     for account_id, month in step.leases:
         set_biller(

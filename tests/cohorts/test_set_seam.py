@@ -11,7 +11,7 @@ from billing_worker.accounts.models import AuditEntry
 from cohorts.models import Cohort
 from metering.models import SeamSetting
 from tests.cohorts.factories import CREATED, make_cohort
-from tests.factories import AccountFactory
+from tests.factories import NOW, AccountFactory
 from tests.metering.factories import MeterEventFactory
 
 pytestmark = [
@@ -59,7 +59,7 @@ def test_a_cohort_stands_for_its_members():
 
 def test_what_went_out_before_is_told():
     account = AccountFactory.create(stripe_customer_id="cus_9")
-    MeterEventFactory.create(account=account, state="pending", attempts=2)
+    MeterEventFactory.create(account=account, state="pending", attempts=2, uncertain_at=NOW)
 
     assert run("--accounts", str(account.pk), "--shadow", "on").endswith("1 had gone out before and stay so")
 
