@@ -30,6 +30,7 @@ class Page:
     title: str
     number: str
     running_title: str
+    currency: str
     facts: Sequence[tuple[str, str]]
     seller: Party
     buyer: Party
@@ -60,6 +61,7 @@ def build_page(content: InvoiceContent) -> Page:
         title=texts[content.document_kind],
         number=make_printable(content.number),
         running_title=paper.running_title,
+        currency=content.currency.upper(),
         facts=paper.facts,
         seller=_print_party(content.seller),
         buyer=_print_party(content.buyer),

@@ -83,7 +83,7 @@ def make_gallery() -> None:
     GALLERY.mkdir(parents=True, exist_ok=True)
     for name, build in VARIANTS.items():
         image = rasterise(render_pdf(build()).body)
-        image.quantize(128).save(GALLERY / f"{name}.png", optimize=True)
+        image.quantize(128, kmeans=2).save(GALLERY / f"{name}.png", optimize=True)
         print(GALLERY / f"{name}.png")
 
 

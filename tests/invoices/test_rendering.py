@@ -42,7 +42,7 @@ def test_every_variant_renders_to_the_same_bytes_twice(variant):
 def test_an_open_invoice_says_what_stripe_says():
     text = read_text(render_pdf(build_content()).body)
     for expected in (
-        "NWA-0007", "November 1, 2026", "Northwind Advertising LLC", "$13,544.68", "Pay online", "Page 1 of 1",
+        "NWA-0007", "November 1, 2026", "Currency USD", "Northwind Advertising LLC", "$13,544.68", "Pay online", "Page 1 of 1",
         "First 1,000,000", "Free", "Next 4,000,000 (1,000,001 to 5,000,000)", "$1.25", "per 1,000",
         "Total ST impressions 7,345,678 $7,345.68", "Holiday campaign set-up and tagging",
     ):  # fmt: skip
@@ -264,7 +264,7 @@ def test_screen_readers_find_language_title_tags_and_table_headers():
 
     walk(root["/StructTreeRoot"])
     assert scopes.count("/Column") == 4
-    assert scopes.count("/Row") == 8
+    assert scopes.count("/Row") == 9
     assert figures[:2] == ["Lumenade Media, Inc.", "Zum Bezahlen scannen"]
     assert [figure.split(",")[0] for figure in figures[2:]] == [
         "Balkendiagramm von 10.975.797 Impressionen pro Tag"
