@@ -42,7 +42,8 @@ def test_every_variant_renders_to_the_same_bytes_twice(variant):
 def test_an_open_invoice_says_what_stripe_says():
     text = read_text(render_pdf(build_content()).body)
     for expected in (
-        "NWA-0007", "November 1, 2026", "Currency USD", "Northwind Advertising LLC", "$13,544.68", "Pay online", "Page 1 of 1",
+        "NWA-0007", "November 1, 2026", "Currency USD",
+        "Northwind Advertising LLC", "$13,544.68", "Pay online", "Page 1 of 1",
         "First 1,000,000", "Free", "Next 4,000,000 (1,000,001 to 5,000,000)", "$1.25", "per 1,000",
         "Total ST impressions 7,345,678 $7,345.68", "Holiday campaign set-up and tagging",
     ):  # fmt: skip
