@@ -24,6 +24,8 @@ def list_totals(content: InvoiceContent) -> Iterator[tuple[str, int, int]]:
         return
     inside = sum(line.inclusive_tax_minor for line in content.lines)
     yield "taxes in the prices of the lines = Stripe's", inside, content.inclusive_tax_minor
+    taxes = sum(line.tax_minor for line in content.lines)
+    yield "every tax of the lines = Stripe's", taxes, content.total_tax_minor
     on_top = content.total_tax_minor - content.inclusive_tax_minor
     total = lines + on_top - content.total_discount_minor
     yield "lines with the taxes in their prices + tax on top - discounts = total", total, content.total_minor

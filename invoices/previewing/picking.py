@@ -62,6 +62,7 @@ RULES: Final[Sequence[tuple[str, Score]]] = (
     ("void", _has(lambda content: content.status == "void")),
     ("paid", _has(lambda content: content.status == "paid" and content.total_minor > 0)),
     ("Japanese, or another script", _has(lambda content: content.locale.startswith("ja"))),
+    ("taxes in prices", _has(lambda content: content.has_inclusive_taxes)),
     ("another language", _has(lambda content: not content.locale.startswith(("en", "ja")))),
     ("taxes", _has(lambda content: content.total_tax_minor != 0 or content.tax_exempt != "none")),
     ("most managed services", lambda one: one.count("managed") if one.is_invoice else 0),

@@ -19,9 +19,13 @@ from invoices.content import (
 )
 from invoices.layout import build_page
 from invoices.messages import build_texts
+from invoices.models import InvoicePayment
+from invoices.papers.base import Sum
+from invoices.receipts import build_receipt
 from invoices.rendering.pdf import render_pdf
 from invoices.taxes import find_rates, get_net_discount, group_taxes, infer_rate
 from invoices.truth import collect_facts, find_untruths
+from tests.invoices.factories import NOW, StripeInvoiceFactory
 from tests.invoices.samples import (
     VARIANTS,
     build_content,
@@ -133,6 +137,7 @@ def test_a_mail_names_the_tax_in_the_total():
     ("changes", "rule"),
     [
         ({"inclusive_tax_minor": 1899}, "taxes in the prices of the lines = Stripe's"),
+        ({"total_tax_minor": 2250}, "every tax of the lines = Stripe's"),
         ({"total_minor": 13800}, "lines with the taxes in their prices + tax on top - discounts = total"),
         ({"total_excluding_tax_minor": 11900}, "total - every tax = Stripe's total without tax"),
     ],
@@ -253,3 +258,26 @@ def test_the_mirror_tells_more_of_taxes_only_beside_one_in_a_price():
     plain = {"amount_minor": 19, "taxable_minor": 100, "percentage": "19", "reason": ""}
     assert describe_taxes([tax], has_inclusive=False) == [plain]
     assert describe_taxes([tax], has_inclusive=True) == [{**plain, "inclusive": True, "rate": "txr_1"}]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("inclusive", "told"), [(1900, 1900), (0, 0)])
+def test_a_receipt_names_the_tax_in_its_invoice_s_total(inclusive, told):
+    invoice = StripeInvoiceFactory.create(
+        subtotal_minor=11900, total_tax_minor=1900, inclusive_tax_minor=inclusive
+    )
+    InvoicePayment.objects.create(
+        invoice=invoice,
+        stripe_payment_id="inpay_1",
+        amount_minor=11900,
+        currency="usd",
+        paid_at=NOW,
+    )
+    content = build_receipt(invoice, "inpay_1")
+    assert content.payment is not None
+    assert content.payment.invoice_tax_minor == told
+    assert [row for row in build_page(content).sums if row.label == "Tax included"] == (
+        [Sum(label="Tax included", amount="$19.00")] if told else []
+    )
+    payment: Any = dump_content(content)["payment"]
+    assert ("invoice_tax_minor" in payment) == bool(told)

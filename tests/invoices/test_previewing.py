@@ -53,6 +53,7 @@ def test_documents_of_many_kinds_are_picked_each_once():
         "eur-everything",
         "jpy-japanese",
         "zero",
+        "eur-tax-included",
     ):
         make_printed(variant)
     make_printed("managed-services", pages=2)
@@ -68,6 +69,7 @@ def test_documents_of_many_kinds_are_picked_each_once():
     assert kinds["Japanese, or another script"] == "jpy-japanese"
     assert kinds["another language"] == "eur-everythi"
     assert kinds["taxes"] == "child-accoun"
+    assert kinds["taxes in prices"] == "eur-tax-incl"
 
 
 @pytest.mark.django_db

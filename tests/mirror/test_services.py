@@ -147,6 +147,43 @@ def test_the_same_second_with_other_content_is_read_again() -> None:
         apply_payload(make_invoice(attempt_count=1), event_created_at=AT)
 
 
+def test_taxes_in_prices_come_to_rows_from_before_them_by_the_same_event() -> None:
+    """1.19 with 0.19 inside and 1.00 with 0.07 on top, mirrored by the release before: it took both for on top."""
+
+    def tax(amount: int, behavior: str) -> dict[str, Any]:
+        return {
+            "amount": amount,
+            "taxable_amount": 100,
+            "tax_behavior": behavior,
+            "tax_rate_details": {"tax_rate": f"txr_{behavior}"},
+            "taxability_reason": "not_available",
+        }
+
+    lines = [
+        make_line(id="il_in", amount=119, taxes=[tax(19, "inclusive")]),
+        make_line(id="il_on", amount=100, taxes=[tax(7, "exclusive")]),
+    ]
+    payload = make_invoice(lines=lines)
+    payload |= {"total_taxes": [tax(19, "inclusive"), tax(7, "exclusive")], "total_excluding_tax": 200}
+    apply_payload(payload, event_created_at=AT)
+    StripeInvoice.objects.update(inclusive_tax_minor=0, total_excluding_tax_minor=None)
+    StripeInvoiceLine.objects.update(inclusive_tax_minor=0, taxes=[])
+
+    with pytest.raises(NeedsReading) as need:
+        apply_payload(payload, event_created_at=AT)
+    reading = Reading(content=gateway.parse_invoice(payload), version=need.value.version)
+    assert apply_payload(payload, event_created_at=AT, reading=reading)
+    invoice = get_invoice("in_1")
+    assert (invoice.total_tax_minor, invoice.inclusive_tax_minor) == (26, 19)
+    assert invoice.total_excluding_tax_minor == 200
+    told = [(line.tax_minor, line.inclusive_tax_minor, line.taxes[0]) for line in invoice.lines.all()]
+    plain = {"taxable_minor": 100, "percentage": None, "reason": "not_available"}
+    assert told == [
+        (19, 19, {**plain, "amount_minor": 19, "inclusive": True, "rate": "txr_inclusive"}),
+        (7, 0, {**plain, "amount_minor": 7, "inclusive": False, "rate": "txr_exclusive"}),
+    ]
+
+
 def test_a_first_page_of_lines_is_not_taken_for_all() -> None:
     cut = make_invoice()
     cut["lines"]["has_more"] = True

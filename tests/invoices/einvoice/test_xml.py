@@ -13,9 +13,12 @@ import facturx
 import pytest
 import saxonche
 from facturx import xml_check_xsd
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lxml import etree
 
-from invoices.content import BankAccount, ContentLine, InvoiceContent
+from invoices.checking import find_mismatches
+from invoices.content import BankAccount, ContentLine, InvoiceContent, LineTax
 from invoices.einvoice import build_einvoice, build_xml, carries_xml, find_einvoice_problems
 from invoices.einvoice.cii import RAM, write_cii
 from tests.invoices.samples import (
@@ -168,6 +171,41 @@ def test_awkward_cents_pass_the_official_rules(find_broken_rules):
     xml = build_xml(content)
     assert find_broken_rules(xml) == []
     assert xml_check_xsd(xml, flavor="factur-x", level="en16931")
+
+
+@given(st.data())
+@settings(max_examples=50, deadline=None)
+def test_whatever_the_cents_the_nets_add_up(data):
+    """Any prices, quantities, rates and discounts, told or not, inside and on top."""
+    lines: list[ContentLine] = []
+    for number in range(data.draw(st.integers(1, 6))):
+        quantity, price = data.draw(st.integers(1, 2000)), data.draw(st.decimals("0.01", 5000, places=2))
+        line = build_line("managed", quantity=quantity, unit_amount_decimal=price, id=f"il_{number}")
+        percent = Decimal(data.draw(st.sampled_from(["20", "19", "8.1", "5.5"])))
+        discount = data.draw(st.integers(0, line.amount_minor))
+        charge = data.draw(st.sampled_from([charge_lines, include_taxes]))
+        lines += charge([line], percent=percent, discounts=[discount])
+    content = as_facturx(build_content(lines, currency="eur"))
+    assert find_mismatches(content) == []
+    assert find_einvoice_problems(content) == []
+    invoice = build_einvoice(content)
+    assert invoice.basis_total == sum(line.net for line in invoice.lines) - invoice.allowance_total
+    assert all(line.net >= 0 for line in invoice.lines)
+
+
+def test_a_price_with_tax_beside_lines_without_any(find_broken_rules):
+    none = LineTax(amount_minor=0, taxable_minor=5000, percentage=None, reason="zero_rated")
+    zero = build_line("managed", 5000, id="il_0").model_copy(update={"taxes": (none,)})
+    exempt = none.model_copy(update={"reason": "product_exempt"})
+    free = build_line("managed", 700, id="il_free").model_copy(update={"taxes": (exempt,)})
+    fee = include_taxes([build_line("sub", 11900)], percent=Decimal(19))
+    content = as_facturx(build_content([*fee, zero, free], currency="eur"))
+    assert find_einvoice_problems(content) == []
+    xml = build_xml(content)
+    assert find_broken_rules(xml) == []
+    taxes = "ram:ApplicableHeaderTradeSettlement/ram:ApplicableTradeTax/"
+    assert read(xml, taxes + "ram:CategoryCode") == ["S", "Z", "E"]
+    assert read(xml, taxes + "ram:BasisAmount") == ["100.00", "50.00", "7.00"]
 
 
 def test_prices_below_a_cent_are_exact_and_shown_for_a_thousand():
