@@ -209,3 +209,18 @@ class TestAnyOrder(TestCase):
             assert fake.calls == ["auto_advance=False", "auto_advance=True"]
         else:
             assert (hold.state, fake.calls) == ("not_needed", [])
+
+
+@pytest.mark.parametrize(("looked_ahead", "is_released"), [(60, False), (3600, True)])
+def test_overlapping_sweeps_share_their_work_and_a_clock_that_was_ahead_hides_nothing(
+    account, stripe, looked_ahead, is_released
+):
+    hold = plan(account)
+    assert work(hold) == "held"
+    declare()
+    DraftHold.objects.update(looked_at=NOW + timedelta(seconds=looked_ahead))
+
+    sweep_holds(policy=POLICY, clock=lambda: NOW)
+
+    hold.refresh_from_db()
+    assert (hold.state == "released") is is_released
