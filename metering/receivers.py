@@ -24,6 +24,7 @@ def on_meter_errors(event: StripeEvent) -> None:
         identifiers=list_identifiers(reason),
         summary=summary[:300],
         subject=str(related.get("id") or "a meter that does not exist"),
+        told_at=event.created_at,
         now=event.now,
     )
 

@@ -19,6 +19,8 @@ from metering.states import EventState
 MAX_REASON = 400
 #: Stripe promises that an identifier is unique for at least 24 hours; a repeat is made well after.
 IDENTIFIER_FORGOTTEN_AFTER = timedelta(hours=26)
+#: Between Stripe's clock and ours, with much room.
+CLOCKS_DIFFER_BY = timedelta(minutes=10)
 
 
 class ReasonMissing(InvalidInput):
@@ -119,15 +121,22 @@ def _decide(
 
 
 @transaction.atomic
-def reject_reported(*, identifiers: Collection[str], summary: str, subject: str, now: datetime) -> int:
+def reject_reported(
+    *, identifiers: Collection[str], summary: str, subject: str, told_at: datetime, now: datetime
+) -> int:
     """Stripe took these events and refused them later: they count for nothing. Alerts; returns how many were ours.
 
-    The report may come before the sender has settled its request, or settle one whose outcome nobody knew.
+    The report may come before the sender has settled its request, or settle one whose outcome nobody knew. One made (at
+    `told_at`, Stripe's time) before an event was last attempted is about an attempt before that: it came late or is
+    replayed, and the event may be counted by now. On a test clock the two times have nothing to do with each other.
     """
     taken = Q(state__in=[EventState.SENT, EventState.SENDING, EventState.UNRESOLVED]) | Q(
         state=EventState.PENDING, uncertain_at__isnull=False
     )
-    rejected = MeterEvent.objects.filter(taken, identifier__in=identifiers).update(
+    later = Q(claimed_at__gt=told_at + CLOCKS_DIFFER_BY)
+    named = MeterEvent.objects.filter(taken, identifier__in=identifiers)
+    outdated = named.filter(later, payer__test_clock__isnull=True).values_list("pk", flat=True)
+    rejected = named.exclude(pk__in=list(outdated)).update(
         state=EventState.REJECTED, reason=f"refused later by Stripe: {summary}"[:500]
     )
     raise_alert(

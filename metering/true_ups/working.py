@@ -8,6 +8,7 @@ only if nothing is there, under the same idempotency key. So each true-up become
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -37,11 +38,14 @@ ALERT_AFTER_ATTEMPTS: Final = 3
 MAX_METADATA: Final = 500
 
 
-def work_true_ups(*, now: datetime, claim_expires_after: timedelta = CLAIM_EXPIRES_AFTER) -> dict[str, int]:
+def work_true_ups(
+    *, clock: Callable[[], datetime], claim_expires_after: timedelta = CLAIM_EXPIRES_AFTER
+) -> dict[str, int]:
     """Everything that is approved and due, also what a dead worker left. Returns how many by the state reached."""
     counts: dict[str, int] = {}
-    for true_up_id in _select_due(now, claim_expires_after).order_by("pk").values_list("pk", flat=True):
-        state = work_true_up(true_up_id=true_up_id, now=now, claim_expires_after=claim_expires_after)
+    for true_up_id in _select_due(clock(), claim_expires_after).order_by("pk").values_list("pk", flat=True):
+        # By the clock each time: calls take long, and a claim dated at the sweep's start would look abandoned.
+        state = work_true_up(true_up_id=true_up_id, now=clock(), claim_expires_after=claim_expires_after)
         counts[state] = counts.get(state, 0) + 1
     return counts
 

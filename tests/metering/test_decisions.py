@@ -21,7 +21,7 @@ from metering.services.decisions import (
 )
 from metering.services.sending import SenderOptions, send_batch
 from metering.states import TRANSITIONS, EventState
-from tests.factories import BillingLeaseFactory, CustomerAccountFactory
+from tests.factories import BillingLeaseFactory, ClockFactory, CustomerAccountFactory
 from tests.metering.factories import LIVE, NOW, Clock, FakeStripe, MeterEventFactory
 
 pytestmark = pytest.mark.django_db
@@ -146,8 +146,39 @@ def _receive(type_, payload):
 def test_a_report_is_taken_once_and_for_sent_events_only():
     event = make_in("sent")
 
-    assert reject_reported(identifiers=[event.identifier], summary="x", subject="mtr_1", now=NOW) == 1
-    assert reject_reported(identifiers=[event.identifier], summary="x", subject="mtr_1", now=NOW) == 0
+    assert (
+        reject_reported(identifiers=[event.identifier], summary="x", subject="mtr_1", told_at=NOW, now=NOW)
+        == 1
+    )
+    assert (
+        reject_reported(identifiers=[event.identifier], summary="x", subject="mtr_1", told_at=NOW, now=NOW)
+        == 0
+    )
+
+
+@pytest.mark.parametrize(("minutes", "state"), [(9, "rejected"), (11, "sent")])
+def test_a_report_that_comes_again_says_nothing_of_an_attempt_made_after_it(minutes, state):
+    """A report is replayed after a person had its events sent again: Stripe counts them now."""
+    event = make_in("sent")
+    MeterEvent.objects.update(claimed_at=NOW + timedelta(minutes=minutes), sent_at=NOW + timedelta(hours=1))
+    sample = {"request": {"identifier": event.identifier}}
+    report = {"data": {"reason": {"error_types": [{"sample_errors": [sample]}]}}}
+
+    _receive("v1.billing.meter.error_report_triggered", report)
+
+    event.refresh_from_db()
+    assert event.state == state
+
+
+def test_a_report_is_heard_where_the_customer_lives_in_another_time():
+    event = make_in("sent")
+    event.account.test_clock = ClockFactory.create()
+    event.account.save()
+    MeterEvent.objects.update(claimed_at=NOW + timedelta(days=30))
+
+    assert (
+        reject_reported(identifiers=[event.identifier], summary="x", subject="m", told_at=NOW, now=NOW) == 1
+    )
 
 
 @pytest.fixture

@@ -92,7 +92,9 @@ def test_a_report_that_comes_before_the_request_is_settled_is_not_lost(stripe):
     MeterEvent.objects.filter(pk=first.pk).update(
         state=EventState.SENDING, claim_token="another", claimed_at=NOW
     )
-    assert reject_reported(identifiers=[first.identifier], summary="no such customer", subject="mtr", now=NOW)
+    assert reject_reported(
+        identifiers=[first.identifier], summary="no such customer", subject="mtr", told_at=NOW, now=NOW
+    )
     drain(stripe)
     first.refresh_from_db()
     assert first.state == EventState.REJECTED

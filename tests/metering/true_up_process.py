@@ -82,7 +82,7 @@ def work() -> dict[str, Any]:
 
     working._PAUSES = (timedelta(seconds=1),)  # type: ignore[misc]
     while TrueUp.objects.filter(state__in=OPEN_STATES).exists():
-        working.work_true_ups(now=timezone.now(), claim_expires_after=timedelta(seconds=8))
+        working.work_true_ups(clock=timezone.now, claim_expires_after=timedelta(seconds=8))
         time.sleep(0.1)
     return compare()
 
