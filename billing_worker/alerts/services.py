@@ -18,6 +18,8 @@ from billing_worker.alerts.states import AlertStatus, Severity
 
 log = structlog.get_logger(__name__)
 
+#: Each time another process resolved or opened the same alert in between.
+_TRIES = 5
 _LEVELS = {Severity.INFO: "info", Severity.WARNING: "warning", Severity.CRITICAL: "error"}
 
 
@@ -38,17 +40,22 @@ def raise_alert(
     level = Severity(severity)
     ALERTS_RAISED.labels(name=name, severity=level.value).inc()
     getattr(log, _LEVELS[level])("alert_raised", alert=str(name), subject=subject, detail=detail)
-    subject = subject[:200]
-    with transaction.atomic():
-        alert, is_new = _open(
-            name=name, subject=subject, level=level, detail=detail, context=dict(context or {}), now=now
+    told: dict[str, Any] = {
+        "subject": subject[:200],
+        "detail": detail,
+        "context": dict(context or {}),
+        "now": now,
+    }
+    for _ in range(_TRIES):
+        with transaction.atomic():
+            found = _count_up(name=name, level=level, **told) or _open(name=name, level=level, **told)
+        if found is not None:
+            break
+    else:
+        raise RuntimeError(
+            f"the alert {name} was raised and resolved {_TRIES} times while it was raised here"
         )
-        has_risen = False
-        if not is_new:
-            has_risen = _rank(level) > _rank(alert.severity)
-            _count_up(
-                alert, level=level if has_risen else None, detail=detail, context=dict(context or {}), now=now
-            )
+    alert, is_new, has_risen = found
     if is_new or has_risen:
         kick("alerts.notify", alert.pk)
     return alert
@@ -78,13 +85,33 @@ def record_notified(*, alert_id: int, now: datetime) -> None:
     Alert.objects.filter(pk=alert_id).update(notified_at=now)
 
 
+def _count_up(
+    *, name: str, subject: str, level: Severity, detail: str, context: dict[str, Any], now: datetime
+) -> tuple[Alert, bool, bool] | None:
+    """The open alert, once more: `(alert, False, has risen)`. None if there is none, or it was just resolved."""
+    alert = Alert.objects.filter(open_key=_make_key(name, subject)).first()
+    if alert is None:
+        return None
+    has_risen = _rank(level) > _rank(alert.severity)
+    changes: dict[str, Any] = {
+        "raised_count": F("raised_count") + 1,
+        "last_raised_at": now,
+        "detail": detail,
+        "context": context,
+    }
+    if has_risen:
+        changes |= {"severity": level, "notified_at": None}
+    # Still open: what counts up on one that somebody resolved meanwhile would be heard by nobody.
+    if not Alert.objects.filter(pk=alert.pk, status=AlertStatus.OPEN).update(**changes):
+        return None
+    alert.refresh_from_db()
+    return alert, False, has_risen
+
+
 def _open(
     *, name: str, subject: str, level: Severity, detail: str, context: dict[str, Any], now: datetime
-) -> tuple[Alert, bool]:
-    key = _make_key(name, subject)
-    existing = Alert.objects.filter(open_key=key).first()
-    if existing is not None:
-        return existing, False
+) -> tuple[Alert, bool, bool] | None:
+    """A new alert: `(alert, True, False)`. None if another process opened the same one since we looked."""
     try:
         with transaction.atomic():
             created = Alert.objects.create(
@@ -93,29 +120,13 @@ def _open(
                 severity=level,
                 detail=detail,
                 context=context,
-                open_key=key,
+                open_key=_make_key(name, subject),
                 first_raised_at=now,
                 last_raised_at=now,
             )
     except IntegrityError:
-        # Another process raised the same one between our look and our insert.
-        return Alert.objects.get(open_key=key), False
-    return created, True
-
-
-def _count_up(
-    alert: Alert, *, level: Severity | None, detail: str, context: dict[str, Any], now: datetime
-) -> None:
-    changes: dict[str, Any] = {
-        "raised_count": F("raised_count") + 1,
-        "last_raised_at": now,
-        "detail": detail,
-        "context": context,
-    }
-    if level is not None:
-        changes |= {"severity": level, "notified_at": None}
-    Alert.objects.filter(pk=alert.pk).update(**changes)
-    alert.refresh_from_db()
+        return None
+    return created, True, False
 
 
 def _rank(severity: str) -> int:

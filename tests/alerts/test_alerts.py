@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from pydantic import SecretStr
 
 from billing_worker.alerts import kicks, tasks
@@ -206,3 +206,20 @@ def test_a_broker_that_is_down_is_counted_not_raised(monkeypatch) -> None:
     monkeypatch.setattr(current_app, "send_task", refuse)
     assert not kicks.send_kick("alerts.notify", 1)
     assert KICKS_LOST.labels(task="alerts.notify")._value.get() == before + 1
+
+
+def test_an_alert_that_is_resolved_while_it_is_raised_again_is_not_lost() -> None:
+    """Another process resolves it between our look and our write: the problem is there all the same."""
+    raise_one()
+    moments = iter(["the look is over"])
+
+    def resolve_first(execute: Any, sql: str, *told: Any) -> Any:
+        if sql.startswith("UPDATE") and "alerts_alert" in sql and next(moments, None):
+            assert Alert.objects.update(status="resolved", open_key=None, resolved_at=NOW)
+        return execute(sql, *told)
+
+    with connection.execute_wrapper(resolve_first):
+        again = raise_one()
+
+    assert again.status == AlertStatus.OPEN
+    assert [alert.status for alert in Alert.objects.order_by("pk")] == ["resolved", "open"]
