@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from billing_worker import gateway
 from billing_worker.alerts.kicks import send_kick
 from billing_worker.alerts.metrics import EVENTS_BACKFILLED, WEBHOOKS_RECEIVED
-from billing_worker.alerts.services import raise_alert
+from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import AlertName, Severity
 from billing_worker.core.errors import InvalidInput
 from billing_worker.webhooks.models import InboxEvent
@@ -127,6 +127,9 @@ def backfill_events(*, since: datetime, now: datetime, types: Sequence[str] | No
             now=now,
             context={"since": since.isoformat(), "lost": lost},
         )
+    elif types is None:
+        # Else the next gap, weeks later, would be one more of an alert that everybody has seen.
+        resolve_alert(name=AlertName.WEBHOOK_GAP, subject="stripe events", now=now)
     log.info("events_backfilled", since=since.isoformat(), seen=seen, added=added)
     return seen, added
 

@@ -58,6 +58,17 @@ def test_a_backfill_takes_in_what_is_missing_and_only_that(deliver, recorded, wo
     assert "4 event(s)" in Alert.objects.get().detail
 
 
+def test_a_gap_is_told_again_after_an_hour_without_one(recorded, kicks) -> None:
+    since = AT - timedelta(hours=1)
+    for number, told in enumerate(["open", "resolved", "open"]):
+        if told == "open":
+            recorded.append(make_event("customer.updated", make_customer(), created=NOVEMBER - number))
+        backfill_events(since=since, now=AT + timedelta(hours=1 + number))
+        assert Alert.objects.latest("pk").status == told
+    backfill_events(since=since, now=AT + timedelta(hours=5), types=["customer.updated"])
+    assert Alert.objects.filter(status="open").count() == 1, "who looks for one type proves nothing"
+
+
 def test_events_that_are_still_on_their_way_are_no_gap(recorded, kicks) -> None:
     recorded.append(make_event("customer.updated", make_customer()))
     assert backfill_events(since=AT - timedelta(hours=1), now=AT + timedelta(minutes=1)) == (1, 1)
