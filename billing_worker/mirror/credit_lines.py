@@ -13,7 +13,7 @@ from billing_worker.accounts.models import Account
 from billing_worker.core.errors import InvalidInput
 from billing_worker.core.periods import Period
 from billing_worker.gateway import CreditNote, CreditNoteLine, Invoice
-from billing_worker.mirror.lines import describe_taxes, save_changes, write_lines
+from billing_worker.mirror.lines import describe_taxes, read_account_id, save_changes, write_lines
 from billing_worker.mirror.models import (
     StripeCreditNote,
     StripeCreditNoteLine,
@@ -21,9 +21,6 @@ from billing_worker.mirror.models import (
     StripeInvoiceLine,
 )
 from billing_worker.mirror.states import LineKind
-
-#: What fits an account's key, whatever its digits are.
-_MAX_DIGITS = 18
 
 
 def write_credit_lines(row: StripeCreditNote, note: CreditNote, *, is_new: bool) -> None:
@@ -77,7 +74,9 @@ def _find_invoice_lines(stripe_invoice_id: str, ids: set[str | None]) -> dict[st
 
 def _find_named_accounts(note: CreditNote) -> set[int]:
     """Which of the accounts that the metadata name exist."""
-    told = [_read_account(metadata) for metadata in (note.metadata, *(line.metadata for line in note.lines))]
+    told = [
+        read_account_id(metadata) for metadata in (note.metadata, *(line.metadata for line in note.lines))
+    ]
     named = {account_id for account_id in told if account_id is not None}
     return set(Account.objects.filter(pk__in=named).values_list("pk", flat=True)) if named else set()
 
@@ -94,7 +93,7 @@ def _resolve(
     if source is not None:
         return {**_take_over(source), "taxes": _name_rates(taxes, source)}
     told = {**row.metadata, **line.metadata}
-    account_id = _read_account(told)
+    account_id = read_account_id(told)
     period_start, period_end = _read_period(told)
     return {
         "kind": told["kind"] if told.get("kind") in LineKind.values else LineKind.CUSTOM,
@@ -112,11 +111,6 @@ def _take_over(source: StripeInvoiceLine) -> dict[str, Any]:
         "period_start": source.period_start,
         "period_end": source.period_end,
     }
-
-
-def _read_account(told: Mapping[str, str]) -> int | None:
-    text = told.get("account_id", "")
-    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
 
 def _read_period(told: Mapping[str, str]) -> tuple[datetime | None, datetime | None]:

@@ -11,6 +11,9 @@ from billing_worker.gateway import Invoice, InvoiceLine, LineTax
 from billing_worker.mirror.models import StripeCreditNoteLine, StripeInvoice, StripeInvoiceLine
 from billing_worker.mirror.states import LineKind
 
+#: What fits an account's key, whatever its digits are.
+_MAX_DIGITS = 18
+
 
 def write_lines(row: StripeInvoice, invoice: Invoice, *, is_new: bool) -> bool:
     """Make the row's lines equal to the invoice's: change, add and remove, so that unchanged lines keep their keys.
@@ -71,14 +74,20 @@ def _read_kind(line: InvoiceLine) -> str:
 def _resolve_accounts(invoice: Invoice, *, payer_id: int | None) -> dict[str, int | None]:
     """Whose line each one is, by line id: the account our item's metadata names if it exists, else the payer's."""
     named = {
-        line.id: int(line.metadata["account_id"])
+        line.id: account_id
         for line in invoice.lines
-        if line.invoice_item and line.metadata.get("account_id", "").isdecimal()
+        if line.invoice_item and (account_id := read_account_id(line.metadata)) is not None
     }
     known = set(
         Account.objects.filter(pk__in=set(named.values())).values_list("pk", flat=True) if named else ()
     )
     return {line.id: named[line.id] if named.get(line.id) in known else payer_id for line in invoice.lines}
+
+
+def read_account_id(told: Mapping[str, str]) -> int | None:
+    """The account that metadata name, which anybody can write: None unless it may be one's key."""
+    text = told.get("account_id", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
 
 def _describe_line(line: InvoiceLine, *, position: int, kind: str, account_id: int | None) -> dict[str, Any]:

@@ -70,6 +70,8 @@ def test_lines_know_their_kind_and_account() -> None:
         make_job_line(),
         make_job_line(id="il_unknown", metadata={"kind": "managed", "account_id": "9999"}),
         make_job_line(id="il_odd", metadata={"kind": "gift", "account_id": "soon"}),
+        make_job_line(id="il_endless", metadata={"kind": "managed", "account_id": "9" * 30}),
+        make_job_line(id="il_arabic", metadata={"kind": "managed", "account_id": "٥٠٠٢"}),
         # A subscription's metadata is no word on what its line bills.
         make_line(
             id="il_foreign", metadata={"kind": "managed"}, pricing={"price_details": {"product": "prod_x"}}
@@ -84,6 +86,8 @@ def test_lines_know_their_kind_and_account() -> None:
         "il_job": ("managed", 5002),
         "il_unknown": ("managed", 5001),
         "il_odd": ("custom", 5001),
+        "il_endless": ("managed", 5001),
+        "il_arabic": ("managed", 5001),
         "il_foreign": ("custom", 5001),
         "il_sampled": ("sampled", 5001),
         "il_bare": ("custom", 5001),
