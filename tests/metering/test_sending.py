@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -18,6 +19,7 @@ from metering.services.sending.claims import (
     recover_abandoned,
     release_lanes,
 )
+from metering.services.sending.resolving import resolve_events
 from metering.states import EventState
 from tests.factories import AccountFactory, BillingLeaseFactory, ClockFactory, CustomerAccountFactory
 from tests.metering.factories import LIVE, NOW, SHADOW, Clock, FakeStripe, MeterEventFactory, unavailable
@@ -367,6 +369,26 @@ def test_a_sender_that_wakes_after_its_lease_settles_nothing(account, stripe):
     )
 
     assert states() == {"5001:2026-10-05:ST": "sent"}
+
+
+def test_what_a_dead_sender_had_claimed_may_be_what_the_summary_holds(account, stripe):
+    """Its lease ran out after the batch's look for such rows: its units must not prove another event's."""
+    event = MeterEventFactory.create(
+        account=account, state=EventState.UNRESOLVED, attempts=1, uncertain_at=NOW
+    )
+    claimed = MeterEventFactory.create(account=account, revision=1, first_revision=1)
+    [call] = claim_events(now=NOW, limit=10, token="dead", lease=timedelta(minutes=2))
+    stripe.send(call)
+    later = NOW + timedelta(minutes=3)
+
+    resolve_events(
+        port=stripe, now=later, token="ours", lease=timedelta(minutes=2), limit=10, deadline=math.inf
+    )
+
+    event.refresh_from_db()
+    assert (event.state, event.reason) == (EventState.PENDING, "not found in Stripe's summary")
+    assert drain(stripe, clock=Clock(later)).reported == 2
+    assert stripe.total == event.value + claimed.value
 
 
 def test_a_look_that_took_longer_than_the_lease_proves_nothing(account, stripe):

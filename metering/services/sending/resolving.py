@@ -209,10 +209,13 @@ def _sum_sent(window: Window) -> int:
 
 
 def _list_uncertain(window: Window) -> list[tuple[int, int]]:
-    """`(pk, value)` of everything in the window that Stripe may or may not have counted, repeats included."""
+    """`(pk, value)` of everything in the window that Stripe may or may not have counted, repeats included.
+
+    We hold the lane, so what is still `sending` is a dead sender's.
+    """
     uncertain = _in_window(window).filter(
-        Q(state=EventState.UNRESOLVED)
-        | Q(state__in=[EventState.PENDING, EventState.SENDING], uncertain_at__isnull=False)
+        Q(state__in=[EventState.UNRESOLVED, EventState.SENDING])
+        | Q(state=EventState.PENDING, uncertain_at__isnull=False)
     )
     return list(uncertain.order_by("pk").values_list("pk", "value"))
 
