@@ -16,6 +16,7 @@ import requests
 from billing_worker.demo import findings, holding
 from billing_worker.demo.console_session import ConsoleSession
 from billing_worker.demo.crediting import credit_an_invoice
+from billing_worker.demo.following import change_language
 from billing_worker.demo.holding import declare, list_accounts
 from billing_worker.demo.narration import Narration
 from billing_worker.demo.place import FOLDER, DemoError, Place, find_free_port, make_place
@@ -37,7 +38,7 @@ BATCH: Final = 1000
 #: How long webhooks, PDFs and mails may take: tries of so many seconds each, a dead process ends it at once.
 SETTLE_TRIES: Final = 18
 SETTLE_SECONDS: Final = 10
-TOTAL_STEPS: Final = 24
+TOTAL_STEPS: Final = 25
 
 
 @dataclass(slots=True)
@@ -131,6 +132,7 @@ def _tell_story(scene: Scene) -> None:
         ("Let the old service bill the month in shadow", _run_legacy_month),
         ("Reconcile, open the gates, sign", _reconcile_and_sign),
         ("Credit a part of one invoice", _credit),
+        ("Change one account's language: its customer follows", change_language),
     ):
         with tell.step(name) as step:
             step.outcome = act(scene)
