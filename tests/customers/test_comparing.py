@@ -75,6 +75,7 @@ def test_what_a_person_decided_for_is_written_but_nothing_is_ever_emptied_so():
     memory = Memory(written={"name": ["A", "A"]}, kept={"name": ["A", "X"]})
     assert judge("name", "A", "X", memory, is_forced=True) is WRITE
     assert judge("name", "", "X", memory, is_forced=True) is ALONE
+    assert judge("name", "", "A", memory, is_forced=True) is THEIRS
 
 
 def order_tax_ids(want, held, overwrite=(), **memory):
