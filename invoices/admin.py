@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from tempfile import TemporaryFile
 from typing import Any, ClassVar, TypeVar
 
@@ -65,8 +66,8 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
     """One page per document: the PDF in it, the invoice's timeline beside it, and what can be done below."""
 
     list_display: ClassVar = [
-        *("number", "kind", "account", "period", "show_total", "show_status", "revision"),
-        *("show_state", "show_mail", "created_at"),
+        *("number", "kind", "account", "period", "show_total", "show_status", "show_revision"),
+        *("show_state", "show_mail", "show_made"),
     ]  # fmt: skip
     list_filter: ClassVar = [
         NeedsFilter,
@@ -160,6 +161,14 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
     def show_status(self, document: InvoiceDocument) -> str:
         """The invoice's status as it is, of others what the document says."""
         return str(document.content["status"]) if document.subject else document.invoice.status
+
+    @display(description="Rev.", ordering="revision")
+    def show_revision(self, document: InvoiceDocument) -> int:
+        return document.revision
+
+    @display(description="Made", ordering="created_at")
+    def show_made(self, document: InvoiceDocument) -> datetime:
+        return document.created_at
 
     @display(description="PDF", ordering="state", label=DOCUMENT_LABELS)
     def show_state(self, document: InvoiceDocument) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
+from django.utils.text import Truncator
 from unfold.decorators import display
 
 from invoices.admin_base import NOTHING_DONE, ReadOnlyAdmin, get_name, try_to
@@ -22,7 +23,7 @@ from invoices.services.mails import settle_mail
 class InvoiceMailAdmin(ReadOnlyAdmin):
     list_display: ClassVar = [
         *("show_number", "show_account", "show_to", "show_state", "show_why"),
-        *("queued_at", "sent_at", "settled_at"),
+        *("queued_at", "sent_at"),
     ]
     list_filter: ClassVar = ["state", "document__kind", "document__period"]
     search_fields: ClassVar = ["subject", "message_id", "to", "document__number"]
@@ -101,7 +102,14 @@ class InvoiceMailAdmin(ReadOnlyAdmin):
     @display(description="Why", ordering="sequence")
     def show_why(self, mail: InvoiceMail) -> str:
         """The automatic one, or who sent it again and why."""
-        return f"{mail.reason} ({mail.requested_by})" if mail.requested_by else "automatic"
+        return (
+            f"{mail.requested_by}: {Truncator(mail.reason).chars(60)}" if mail.requested_by else "automatic"
+        )
+
+    @display(description="Said last")
+    def show_last_word(self, mail: InvoiceMail) -> str:
+        """An error, or the words with which the mail was taken."""
+        return mail.last_error or "-"
 
     @display(description="What the mail service said")
     def show_recipients(self, mail: InvoiceMail) -> str:

@@ -9,18 +9,20 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html_join
+from django.utils.text import Truncator
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from billing_worker.accounts.pages import find_pages
 from billing_worker.alerts.models import Alert
 from billing_worker.alerts.services import resolve_alert_by_id
+from billing_worker.alerts.states import Severity
 
 
 @admin.register(Alert)
 class AlertAdmin(ModelAdmin):
     list_display: ClassVar = [
-        "name", "subject", "severity", "status", "raised_count", "first_raised_at", "last_raised_at", "resolved_by",
+        "subject", "name", "show_severity", "show_detail", "show_pages", "status", "last_raised_at", "raised_count",
     ]  # fmt: skip
     list_filter: ClassVar = ["status", "severity", "name"]
     search_fields: ClassVar = ["name", "subject", "detail"]
@@ -39,6 +41,17 @@ class AlertAdmin(ModelAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return ["show_pages", *(field.name for field in Alert._meta.fields)]
+
+    @display(
+        description="Severity", ordering="severity",
+        label={Severity.CRITICAL: "danger", Severity.WARNING: "warning", Severity.INFO: "info"},
+    )  # fmt: skip
+    def show_severity(self, alert: Alert) -> tuple[str, str]:
+        return alert.severity, alert.get_severity_display()
+
+    @display(description="Detail")
+    def show_detail(self, alert: Alert) -> str:
+        return Truncator(alert.detail).chars(120)
 
     @display(description="Look at")
     def show_pages(self, alert: Alert) -> str:

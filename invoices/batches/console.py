@@ -22,7 +22,12 @@ class DocumentBatchAdmin(ModelAdmin):
         "__str__", "reason", "requested_by", "requested_at", "show_done", "show_refused", "show_waiting",
     ]  # fmt: skip
     list_filter: ClassVar = ["action"]
-    fields: ClassVar = ["action", "reason", "requested_by", "requested_at"]
+    fieldsets: ClassVar = [
+        (
+            "The record",
+            {"classes": ["collapse"], "fields": ["action", "reason", "requested_by", "requested_at"]},
+        )
+    ]
     change_form_outer_before_template = "invoices/admin/batch.html"
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
