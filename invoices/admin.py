@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from tempfile import TemporaryFile
 from typing import Any, ClassVar, TypeVar
 
@@ -66,7 +65,7 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
     """One page per document: the PDF in it, the invoice's timeline beside it, and what can be done below."""
 
     list_display: ClassVar = [
-        *("number", "kind", "account", "period", "show_total", "show_status", "show_revision"),
+        *("show_number", "kind", "account", "period", "show_total", "show_status"),
         *("show_state", "show_mail", "show_made"),
     ]  # fmt: skip
     list_filter: ClassVar = [
@@ -107,6 +106,9 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
     list_before_template = "invoices/admin/document_list_tools.html"
     action_form = ReasonForm
     actions: ClassVar = ["resend_chosen", "revise_chosen"]
+    empty_hint = (
+        "Documents are made when Stripe finalizes an invoice of ours, at the latest by the next sweep."
+    )
     show_full_result_count = False
 
     def has_resend_permission(self, request: HttpRequest) -> bool:
@@ -162,13 +164,15 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
         """The invoice's status as it is, of others what the document says."""
         return str(document.content["status"]) if document.subject else document.invoice.status
 
-    @display(description="Rev.", ordering="revision")
-    def show_revision(self, document: InvoiceDocument) -> int:
-        return document.revision
+    @display(description="Number", ordering="number")
+    def show_number(self, document: InvoiceDocument) -> str:
+        """With its revision, where it is not the first."""
+        later = f" r{document.revision}" if document.revision > 1 else ""
+        return f"{document.number or document.pk}{later}"
 
-    @display(description="Made", ordering="created_at")
-    def show_made(self, document: InvoiceDocument) -> datetime:
-        return document.created_at
+    @display(description="Made (UTC)", ordering="created_at")
+    def show_made(self, document: InvoiceDocument) -> str:
+        return f"{document.created_at:%Y-%m-%d %H:%M}"
 
     @display(description="PDF", ordering="state", label=DOCUMENT_LABELS)
     def show_state(self, document: InvoiceDocument) -> tuple[str, str]:

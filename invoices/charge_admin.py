@@ -29,7 +29,36 @@ class ManagedChargeAdmin(ReadOnlyAdmin):
     list_filter: ClassVar = ["state", "period", "currency"]
     search_fields: ClassVar = ["description", "customer", "stripe_invoice_item_id", "=job__id", "=payer__id"]
     list_select_related: ClassVar = ["payer"]
-    exclude: ClassVar = ["claim_token", "amount_minor", "currency"]
+    fieldsets: ClassVar = [
+        (
+            None,
+            {
+                "fields": [
+                    *("description", "job", "payer", "period", "show_amount", "state", "show_document"),
+                    *("stripe_invoice_item_id", "last_error"),
+                ]
+            },
+        ),
+        (
+            "The record",
+            {
+                "classes": ["collapse"],
+                "fields": [
+                    *(
+                        "customer",
+                        "draft",
+                        "completed_at",
+                        "attempts",
+                        "tries",
+                        "claimed_at",
+                        "first_sent_at",
+                    ),
+                    "billed_at",
+                ],
+            },
+        ),
+    ]
+    empty_hint = "Managed services are billed here once the lease says that Stripe bills the account."
     readonly_fields: ClassVar = ["show_amount", "show_document"]
     action_form = ReasonForm
     actions: ClassVar = ["retry", "give_up"]

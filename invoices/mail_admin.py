@@ -28,6 +28,7 @@ class InvoiceMailAdmin(ReadOnlyAdmin):
     list_filter: ClassVar = ["state", "document__kind", "document__period"]
     search_fields: ClassVar = ["subject", "message_id", "to", "document__number"]
     date_hierarchy = "queued_at"
+    empty_hint = "A mail is queued as soon as a document's PDF is stored."
     fieldsets: ClassVar = [
         (
             None,

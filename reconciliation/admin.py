@@ -124,7 +124,8 @@ class DriftAdmin(ReadOnlyMixin, AmountsMixin, FoldedSearch, ModelAdmin):
     )  # fmt: skip
     readonly_fields = ("legacy", "stripe", "difference")
     inlines: ClassVar = [DriftEventInline]
-    actions_detail: ClassVar = ["accept"]
+    actions_detail: ClassVar = ["show_documents", "show_usage", "accept"]
+    empty_hint = "Both sides came to the same money."
 
     @display(
         description="State",
@@ -137,6 +138,20 @@ class DriftAdmin(ReadOnlyMixin, AmountsMixin, FoldedSearch, ModelAdmin):
     @display(description="Cause", ordering="cause")
     def show_cause(self, drift: Drift) -> str:
         return drift.get_cause_display()
+
+    @action(description="Invoices", url_path="documents")
+    def show_documents(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """To the documents of the account's month."""
+        drift = get_object_or_404(Drift, pk=object_id)
+        page = reverse("admin:invoices_invoicedocument_changelist")
+        return redirect(f"{page}?account__id__exact={drift.account_id}&period={drift.period}")
+
+    @action(description="Usage and bill", url_path="usage")
+    def show_usage(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """To the account's month as metering has it."""
+        drift = get_object_or_404(Drift, pk=object_id)
+        page = reverse("admin:metering_usagefeed_month", args=[drift.account_id])
+        return redirect(f"{page}?period={drift.period}")
 
     @action(description="Take on or accept", permissions=["accept"], url_path="accept")
     def accept(self, request: HttpRequest, object_id: int) -> HttpResponse:

@@ -47,4 +47,5 @@ def find_pages(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for what, key in context.items():
         page = find_page(what, key)
         if page:
-            yield f"{what.replace('_', ' ')} {key}", page
+            name = what.replace("_", " ")
+            yield f"{name} {key}" if str(key).isdecimal() else name, page

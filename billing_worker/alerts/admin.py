@@ -22,12 +22,13 @@ from billing_worker.alerts.states import Severity
 @admin.register(Alert)
 class AlertAdmin(ModelAdmin):
     list_display: ClassVar = [
-        "subject", "name", "show_severity", "show_detail", "show_pages", "status", "last_raised_at", "raised_count",
+        "subject", "name", "show_severity", "show_detail", "show_pages", "status", "last_raised_at",
     ]  # fmt: skip
     list_filter: ClassVar = ["status", "severity", "name"]
     search_fields: ClassVar = ["name", "subject", "detail"]
     date_hierarchy = "last_raised_at"
     actions: ClassVar = ["resolve"]
+    empty_hint = "Nothing is wrong that we know of."
     fields: ClassVar = [
         "show_pages", "name", "subject", "severity", "status", "detail", "raised_count", "first_raised_at",
         "last_raised_at", "notified_at", "resolved_at", "resolved_by", "context",

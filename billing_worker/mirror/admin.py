@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 
 from billing_worker.accounts.search import FoldedSearch
@@ -49,6 +52,29 @@ class LineInline(ReadOnly, TabularInline):
         return format_minor(line.amount_minor, line.currency)
 
 
+def _amount(title: str, field: str) -> Callable[[Any, StripeInvoice], str]:
+    """A field of minor units as money."""
+
+    @admin.display(description=title)
+    def show(self: Any, invoice: StripeInvoice) -> str:
+        return format_minor(getattr(invoice, field), invoice.currency)
+
+    return show
+
+
+#: Amounts of an invoice's page in the order of its arithmetic: the field of each, and its name there.
+_AMOUNTS: Final = {
+    "subtotal_minor": "subtotal",
+    "total_discount_minor": "discounts",
+    "total_tax_minor": "tax",
+    "total_minor": "total",
+    "starting_balance_minor": "starting_balance",
+    "amount_due_minor": "due",
+    "amount_paid_minor": "paid",
+    "amount_remaining_minor": "remaining",
+}
+
+
 @admin.register(StripeInvoice)
 class StripeInvoiceAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     list_display: ClassVar = [
@@ -59,6 +85,33 @@ class StripeInvoiceAdmin(ReadOnly, FoldedSearch, ModelAdmin):
     search_fields: ClassVar = ["stripe_invoice_id", "number", "customer", "account__name"]
     date_hierarchy = "created_at"
     inlines: ClassVar = [LineInline]
+    empty_hint = "Stripe's invoices appear with their first webhook."
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """What people look for first, amounts as money; every other field below, as it was told."""
+        first = ["number", "status", "account", "stripe_invoice_id", "show_documents", *_AMOUNTS.values()]
+        shown = {*first, *_AMOUNTS, "id"}
+        rest = [
+            field.name for field in StripeInvoice._meta.fields if field.editable and field.name not in shown
+        ]
+        return [(None, {"fields": first}), ("As Stripe told it", {"classes": ["collapse"], "fields": rest})]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return ["show_documents", *_AMOUNTS.values()]
+
+    subtotal = _amount("Subtotal", "subtotal_minor")
+    discounts = _amount("Discounts", "total_discount_minor")
+    tax = _amount("Tax", "total_tax_minor")
+    starting_balance = _amount("Starting balance", "starting_balance_minor")
+    due = _amount("Due", "amount_due_minor")
+    paid = _amount("Paid", "amount_paid_minor")
+    remaining = _amount("Remaining", "amount_remaining_minor")
+
+    @admin.display(description="Our documents")
+    def show_documents(self, invoice: StripeInvoice) -> str:
+        page = reverse("admin:invoices_invoicedocument_changelist")
+        link = '<a class="underline" href="{}?invoice__id__exact={}">PDFs and mails</a>'
+        return format_html(link, page, invoice.pk)
 
     @admin.display(description="Total", ordering="total_minor")
     def total(self, invoice: StripeInvoice) -> str:

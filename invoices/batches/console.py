@@ -28,6 +28,7 @@ class DocumentBatchAdmin(ModelAdmin):
             {"classes": ["collapse"], "fields": ["action", "reason", "requested_by", "requested_at"]},
         )
     ]
+    empty_hint = "Choose rows in the list of documents, then what to do with them and why."
     change_form_outer_before_template = "invoices/admin/batch.html"
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
