@@ -262,3 +262,16 @@ def test_alerts_and_the_account_lead_to_the_documents():
     index = client.get("/admin/").content.decode()
     assert f'href="/admin/invoices/invoicemail/{mail.pk}/change/"' in index
     assert f'href="{LIST}?needs=lost"' in index
+
+
+def test_what_is_not_allowed_is_told_on_a_page_with_a_way_back():
+    document = store(make_document())
+    refused = make_client("engineer").post(
+        f"{LIST}{document.pk}/resend/", {"reason": "x", "to": "a@example.com"}
+    )
+    assert (refused.status_code, "Your role does not allow this" in refused.content.decode()) == (403, True)
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(make_person("otto", "ops"))
+    old = strict.post(f"{LIST}{document.pk}/resend/", {"reason": "x", "to": "a@example.com"})
+    assert (old.status_code, "This form is too old" in old.content.decode()) == (403, True)
+    assert document.mails.count() == 1
