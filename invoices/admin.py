@@ -27,6 +27,7 @@ from unfold.decorators import display
 from billing_worker.accounts.audit import record_audit
 from billing_worker.accounts.forms import ReasonForm
 from billing_worker.accounts.models import Account
+from billing_worker.accounts.search import IndexedSearch
 from billing_worker.core.errors import BillingError
 from billing_worker.core.money import format_minor
 from invoices.addresses import split_addresses
@@ -61,7 +62,7 @@ DOCUMENT_LABELS = {
 
 
 @admin.register(InvoiceDocument)
-class InvoiceDocumentAdmin(ReadOnlyAdmin):
+class InvoiceDocumentAdmin(IndexedSearch, ReadOnlyAdmin):
     """One page per document: the PDF in it, the invoice's timeline beside it, and what can be done below."""
 
     list_display: ClassVar = [
@@ -77,7 +78,8 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
         "kind",
         LocaleFilter,
     ]
-    search_fields: ClassVar = ["number", "invoice__stripe_invoice_id", "account__name", "=account__id"]
+    search_fields: ClassVar = ["number", "=invoice__stripe_invoice_id"]
+    search_help_text = "Number, Stripe's id, customer or address"
     date_hierarchy = "created_at"
     #: Loaded for the rows shown, after them: joined, MariaDB may read and sort every document for the first page.
     list_select_related: ClassVar[list[str]] = []

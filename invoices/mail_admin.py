@@ -14,19 +14,22 @@ from django.utils.safestring import mark_safe
 from django.utils.text import Truncator
 from unfold.decorators import display
 
+from billing_worker.accounts.search import IndexedSearch
 from invoices.admin_base import NOTHING_DONE, ReadOnlyAdmin, get_name, try_to
 from invoices.document_page import MAIL_TONES
 from invoices.models import InvoiceMail
 from invoices.services.mails import settle_mail
 
 
-class InvoiceMailAdmin(ReadOnlyAdmin):
+class InvoiceMailAdmin(IndexedSearch, ReadOnlyAdmin):
     list_display: ClassVar = [
         *("show_number", "show_account", "show_to", "show_state", "show_why"),
         *("queued_at", "sent_at"),
     ]
     list_filter: ClassVar = ["state", "document__kind", "document__period"]
-    search_fields: ClassVar = ["subject", "message_id", "to", "document__number"]
+    search_fields: ClassVar = ["document__number", "message_id"]
+    search_account = "document__account"
+    search_help_text = "Number, message id, customer or address"
     date_hierarchy = "queued_at"
     empty_hint = "A mail is queued as soon as a document's PDF is stored."
     fieldsets: ClassVar = [

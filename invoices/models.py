@@ -112,6 +112,7 @@ class InvoiceDocument(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["state", "next_attempt_at"], name="document_state_due"),
             models.Index(fields=["created_at"], name="document_created"),
+            models.Index(fields=["number"], name="document_number"),
             models.Index(fields=["revision", "state"], name="document_revision_state"),
             models.Index(fields=["period", "account"], name="document_period_account"),
         ]

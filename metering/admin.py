@@ -17,7 +17,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action
 
 from billing_worker.accounts.forms import ReasonForm
-from billing_worker.accounts.search import FoldedSearch
+from billing_worker.accounts.search import FoldedSearch, IndexedSearch
 from billing_worker.core.errors import BillingError
 from metering.console.seam_form import PERMISSION, describe_change, show_seam_form
 from metering.console.views import get_usage_urls
@@ -90,12 +90,13 @@ class UsageFeedAdmin(ReadOnly, FoldedSearch, ModelAdmin):
 
 
 @admin.register(MeterEvent)
-class MeterEventAdmin(ReadOnly, FoldedSearch, ModelAdmin):
+class MeterEventAdmin(ReadOnly, IndexedSearch, ModelAdmin):
     """The outbox. Who may decide about single events sees the actions; everybody sees the rows."""
 
     list_display = ("identifier", "account", "meter", "value", "at", "state", "attempts", "sent_at", "reason")
     list_filter = ("state", "period", "meter")
-    search_fields = ("identifier", "account__name", "lane__customer")
+    search_fields = ("identifier", "=lane__customer")
+    search_help_text = "Identifier, customer or address"
     list_select_related = ("account", "lane")
     ordering = ("-at", "identifier")
     show_full_result_count = False

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 
-from billing_worker.accounts.search import FoldedSearch
+from billing_worker.accounts.search import FoldedSearch, IndexedSearch
 from billing_worker.core.money import format_minor
 from billing_worker.mirror.models import (
     RawCopy,
@@ -76,13 +76,14 @@ _AMOUNTS: Final = {
 
 
 @admin.register(StripeInvoice)
-class StripeInvoiceAdmin(ReadOnly, FoldedSearch, ModelAdmin):
+class StripeInvoiceAdmin(ReadOnly, IndexedSearch, ModelAdmin):
     list_display: ClassVar = [
         "__str__", "account", "status", "total", "billing_reason", "period_start", "period_end", "created_at",
     ]  # fmt: skip
     list_filter: ClassVar = ["status", "currency", "billing_reason", "lines_complete"]
     list_select_related: ClassVar = ["account"]
-    search_fields: ClassVar = ["stripe_invoice_id", "number", "customer", "account__name"]
+    search_fields: ClassVar = ["stripe_invoice_id", "number", "customer"]
+    search_help_text = "Number, Stripe's ids, customer or address"
     date_hierarchy = "created_at"
     inlines: ClassVar = [LineInline]
     empty_hint = "Stripe's invoices appear with their first webhook."
@@ -119,13 +120,14 @@ class StripeInvoiceAdmin(ReadOnly, FoldedSearch, ModelAdmin):
 
 
 @admin.register(StripeSubscription)
-class StripeSubscriptionAdmin(ReadOnly, FoldedSearch, ModelAdmin):
+class StripeSubscriptionAdmin(ReadOnly, IndexedSearch, ModelAdmin):
     list_display: ClassVar = [
         "stripe_subscription_id", "account", "status", "currency", "current_period_start", "current_period_end",
     ]  # fmt: skip
     list_filter: ClassVar = ["status", "currency", "collection_method"]
     list_select_related: ClassVar = ["account"]
-    search_fields: ClassVar = ["stripe_subscription_id", "customer", "account__name"]
+    search_fields: ClassVar = ["stripe_subscription_id", "customer"]
+    search_help_text = "Stripe's ids, customer or address"
 
 
 class CreditLineInline(ReadOnly, TabularInline):

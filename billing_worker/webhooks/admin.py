@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.admin import ModelAdmin
 
+from billing_worker.accounts.search import IndexedSearch
 from billing_worker.webhooks.models import InboxEvent
 from billing_worker.webhooks.services import replay_events
 
@@ -28,13 +29,15 @@ class SourceFilter(admin.SimpleListFilter):
 
 
 @admin.register(InboxEvent)
-class InboxEventAdmin(ModelAdmin):
+class InboxEventAdmin(IndexedSearch, ModelAdmin):
     list_display: ClassVar = [
         "event_id", "type", "state", "object_id", "customer", "attempts", "event_created_at", "received_at",
         "processed_at",
     ]  # fmt: skip
     list_filter: ClassVar = ["state", SourceFilter, "type"]
     search_fields: ClassVar = ["event_id", "object_id", "customer", "type"]
+    search_account = "customer"
+    search_help_text = "Event, object, type, customer or address"
     date_hierarchy = "received_at"
     actions: ClassVar = ["replay"]
     exclude: ClassVar = ["claim_token"]

@@ -12,7 +12,9 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from tests.invoices.noting_backend import configure
@@ -38,18 +40,31 @@ def drain() -> None:
         tasks.render_document(due)
 
 
-def drain_until_killed(statements: int, *, is_done: bool) -> None:
-    """Drain, and end by SIGKILL at that statement: with it done, or before."""
+@dataclass(frozen=True, slots=True)
+class Death:
+    """At the so many-th of the statements that hold the words: with it done, or before."""
+
+    number: int
+    is_done: bool
+    words: str = ""
+
+
+#: After the file is written and before the row says so; after the mail is written and before the row says so.
+WRITTEN = (Death(1, False, "`stored_at` ="), Death(1, False, "`sent_at` ="))
+
+
+def drain_until_killed(death: Death) -> None:
+    """Drain, and end by SIGKILL."""
     from django.db import connection
 
-    left = statements
+    left = death.number
 
-    def count(execute: Callable[..., Any], *arguments: Any) -> Any:
+    def count(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
         nonlocal left
-        left -= 1
-        if left == 0 and not is_done:
+        left -= death.words in sql
+        if left == 0 and not death.is_done:
             os.kill(os.getpid(), signal.SIGKILL)
-        answer = execute(*arguments)
+        answer = execute(sql, *arguments)
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
@@ -78,8 +93,8 @@ def fork(work: Callable[[], None]) -> None:
 def drain_and_kill() -> int:
     """How many were killed. The last of them are dead before any that lives to the end is started."""
     chance = random.Random(20261130)
-    deaths = [(chance.choice(STATEMENTS), chance.random() < 0.5) for _ in range(KILLS)]
-    waiting = [lambda death=death: drain_until_killed(death[0], is_done=death[1]) for death in deaths]
+    deaths = [Death(chance.choice(STATEMENTS), chance.random() < 0.5) for _ in range(KILLS - len(WRITTEN))]
+    waiting = [partial(drain_until_killed, death) for death in (*deaths, *WRITTEN)]
     kills = 0
     for _ in range(POOL):
         fork(waiting.pop())
