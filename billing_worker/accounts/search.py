@@ -27,6 +27,8 @@ MAX_KEYS: Final = 10_000
 PART: Final = 999
 #: One character begins thousands of keys.
 SHORTEST_KEY: Final = 2
+#: More than a key can have.
+DIGITS_OF_A_KEY: Final = 19
 _NOTHING: Final = Q(pk__in=[])
 
 
@@ -106,11 +108,15 @@ class IndexedSearch(FoldedSearch):
 
 
 def find_accounts(word: str) -> QuerySet[Account]:
-    """Accounts that a word may mean: by their number, Stripe customer, or a part of their name or addresses."""
+    """Accounts that a word may mean: by their number, Stripe customer, or a part of their name or addresses.
+
+    Digits alone are no part of an address: every other one has some.
+    """
     inside = Lower(Value(word))
-    meant = Q(name__lower__contains=inside) | Q(billing_email__lower__contains=inside)
-    meant |= Q(billing_cc__lower__contains=inside) | Q(stripe_customer_id=word)
-    if word.isdecimal() and len(word) < 19:
+    meant = Q(name__lower__contains=inside) | Q(stripe_customer_id=word)
+    if not word.isdecimal():
+        meant |= Q(billing_email__lower__contains=inside) | Q(billing_cc__lower__contains=inside)
+    elif len(word) < DIGITS_OF_A_KEY:
         meant |= Q(pk=int(word))
     return Account.objects.filter(meant).order_by()
 

@@ -41,7 +41,7 @@ def two(db: None) -> tuple[InvoiceDocument, InvoiceDocument]:
             name=name,
             stripe_customer_id=f"cus_{name[:5]}",
             billing_email=f"ap@{name[:5].lower()}.example.com",
-            billing_cc="Books@example.com" if key == 5001 else "",
+            billing_cc="Books77@example.com" if key == 5001 else "",
         )
         number = f"{name[:3].upper()}-0001"
         document = make_document(
@@ -69,12 +69,12 @@ def test_documents_and_mails_are_found_by_number_customer_and_address(
 ) -> None:
     for words in (
         *("NOR-0001", "NOR-00", "nor-0001", "5001", "cus_North", "northwind", "NORTH", "wind"),
-        *("ap@north", "books@EXAMPLE.com", "wind ltd", "NOR- books@", "north 5001"),
+        *("ap@north", "books77@EXAMPLE.com", "wind ltd", "NOR- books77@", "north 5001"),
     ):
         assert find_both(words) == ([two[0]], [two[0]]), words
     for words in ("", "ltd", "l", "example.com"):
         assert find_both(words) == (list(two), list(two)), words
-    for words in ("nothing", "0001", "500", "N-", "wind contoso", "%", "_", "9" * 30):
+    for words in ("nothing", "0001", "500", "77", "N-", "wind contoso", "%", "_", "9" * 30):
         assert find_both(words) == ([], []), words
 
 
