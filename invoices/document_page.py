@@ -123,6 +123,8 @@ def _list_facts(document: InvoiceDocument) -> list[tuple[str, str]]:
     is_credit = document.kind == DocumentKind.CREDIT_NOTE
     total = -document.total_minor if is_credit else document.total_minor
     facts = [("Total", format_minor(total, currency))]
+    if inside := document.content.get("inclusive_tax_minor"):
+        facts.append(("Tax in its prices", format_minor(inside, currency)))
     if document.kind == DocumentKind.INVOICE:
         is_void = invoice.status == "void"
         facts.append(("Paid", format_minor(invoice.amount_paid_minor, currency)))

@@ -13,6 +13,8 @@ from invoices.taxes import Category, TaxGroup, differ, get_basis, group_taxes
 
 #: What is printed of a category without tax, because the customer's own books depend on it.
 TAX_NOTES: Final[Mapping[Category, str]] = {"AE": "reverse_charge_note", "E": "tax_exempt_note"}
+#: The same in a narrow column. Beside a tax nothing is outside the scope of VAT.
+_ROW_NAMES: Final[Mapping[Category, str]] = {"AE": "tax_row_reverse", "E": "tax_row_exempt"}
 
 
 def list_totals(content: InvoiceContent) -> Iterator[tuple[str, int, int]]:
@@ -137,4 +139,4 @@ def build_tax_table(content: InvoiceContent, formatter: Formatter, texts: Mappin
 def _name_group(group: TaxGroup, formatter: Formatter, texts: Mapping[str, str]) -> str:
     if group.category in ("S", "Z"):
         return texts["percent"].format(rate=formatter.decimal(group.rate or Decimal(0)))
-    return texts[TAX_NOTES.get(group.category, "not_taxed_note")]
+    return texts[_ROW_NAMES.get(group.category, "not_taxed_note")]

@@ -6,6 +6,7 @@ import io
 from datetime import datetime, timedelta
 
 import pytest
+from django.urls import reverse
 from facturx import get_xml_from_pdf
 from lxml import etree
 
@@ -108,7 +109,7 @@ def open_pdf(document: InvoiceDocument) -> tuple[str, etree._Element]:
     return " ".join(read_text(body).split()), xml
 
 
-def test_from_the_rates_to_the_stored_pdf(account, read_mails):
+def test_from_the_rates_to_the_stored_pdf(account, read_mails, admin_client):
     advance(account, OCTOBER.end_at + timedelta(hours=2))
 
     # 119.99 hold 20.00 of tax; 2.75 come on top of 49.99.
@@ -130,6 +131,9 @@ def test_from_the_rates_to_the_stored_pdf(account, read_mails):
     assert read(xml, "ram:LineTotalAmount")[-1:] == ["149.98"]
     assert read(xml, "ram:TaxTotalAmount") == ["22.75"]
     assert read(xml, "ram:GrandTotalAmount") == ["172.73"]
+    page = admin_client.get(reverse("admin:invoices_invoicedocument_change", args=[document.pk]))
+    assert "before discounts and taxes on top" in page.content.decode()
+    assert dict(page.context["facts"])["Tax in its prices"] == "20.00 EUR"
     mail = read_mails()[-1].get_body(("plain",)).get_content()
     assert "Dont TVA: 20,00" in mail.replace("\xa0", " ")
 

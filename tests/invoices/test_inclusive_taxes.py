@@ -109,6 +109,22 @@ def test_taxes_inside_and_on_top_are_kept_apart():
     ]
 
 
+def test_the_table_names_what_bears_no_tax():
+    reasons = ("zero_rated", "product_exempt", "reverse_charge")
+    lines = include_taxes([build_line("sub", 11900)], percent=VAT)
+    for reason in reasons:
+        none = LineTax(amount_minor=0, taxable_minor=0, percentage=None, reason=reason)
+        lines.append(build_line("managed", 1000, id=f"il_{reason}").model_copy(update={"taxes": (none,)}))
+    page = build_page(build_content(lines))
+    assert [(row.label, row.gross) for row in page.taxes] == [
+        ("19%", "$119.00"),
+        ("0%", "$10.00"),
+        ("Exempt", "$10.00"),
+        ("Reverse charge", "$10.00"),
+        ("Total", "$149.00"),
+    ]
+
+
 def test_one_rate_both_ways_is_one_group_in_two_rows():
     # 1.19 holds 0.19; 0.19 comes on top of 1.00.
     lines = include_taxes([build_line("sub", 119)], percent=VAT)
