@@ -168,7 +168,7 @@ def _choose_period() -> Period:
 
 
 def _build_cards(request: HttpRequest, period: Period) -> Iterator[Card]:
-    yield _build_billed_card(period)
+    yield build_billed_card(period)
     yield _build_delivery_card(request, period)
     yield _build_usage_card(period)
     open_drifts = Drift.objects.filter(state=DriftState.OPEN).count()
@@ -190,16 +190,16 @@ def _build_cards(request: HttpRequest, period: Period) -> Iterator[Card]:
     )
 
 
-def _build_billed_card(period: Period) -> Card:
+def build_billed_card(period: Period) -> Card:
+    """What Stripe billed for a month's service by currency: after discounts, without any tax."""
     lines = StripeInvoiceLine.objects.filter(
         invoice__status__in=BILLED,
         invoice__account__isnull=False,
         period_start__gte=period.start_at,
         period_start__lt=period.end_at,
     )
-    sums = (
-        lines.order_by().values_list("currency").annotate(amount=Sum("amount_minor") - Sum("discount_minor"))
-    )
+    net = Sum("amount_minor") - Sum("discount_minor") - Sum("inclusive_tax_minor")
+    sums = lines.order_by().values_list("currency").annotate(amount=net)
     amounts = [format_minor(amount, currency) for currency, amount in sums.order_by("currency")]
     accounts = lines.values("invoice__account").distinct().count()
     return Card(

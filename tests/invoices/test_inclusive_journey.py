@@ -14,6 +14,7 @@ from billing_worker import gateway
 from billing_worker.accounts.models import Account, TestClock
 from billing_worker.catalog.models import CatalogProduct
 from billing_worker.core.periods import Period
+from billing_worker.dashboard import build_billed_card
 from billing_worker.gateway.transport import call
 from billing_worker.mirror.models import StripeInvoice
 from billing_worker.webhooks.services import backfill_events
@@ -140,6 +141,8 @@ def test_from_the_rates_to_the_stored_pdf(account, read_mails, admin_client):
     # Reconciliation has October's and November's fee as legacy would: without the tax.
     ledger = read_stripe_ledger(period=NOVEMBER, payer_ids=[5001])[5001, "eur"]
     assert [(line.kind, line.amount_minor) for line in ledger.lines] == [("sub", 9999)]
+    card = build_billed_card(NOVEMBER)
+    assert (card.amounts, card.detail) == (("99.99 EUR",), "service of 1 payers, before tax")
     row = next(row for row in iter_rows(OCTOBER, cohorts={}) if row.total_minor == 17273)
     assert (row.net_minor, row.tax_minor, row.unexplained_minor) == (14998, 2275, 0)
 
