@@ -6,6 +6,9 @@ WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && n=4; echo
 PYTEST := $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 SOURCES := billing_worker cohorts reconciliation invoices metering sandbox tests/support tests/settings.py tests/conftest.py bin/check_locks.py
 
+# Hundreds of processes are started: what one has compiled serves the others, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo run test test-migrations test-fast check format lock clean screenshots bench setup setup-dev
 

@@ -145,7 +145,7 @@ install_python_packages() {
         logged "uv venv" "$UV" venv --no-config --clear --python "$PYTHON" "$VENV"
     fi
     say "installing the Python packages of $lock"
-    logged "uv pip sync" env VIRTUAL_ENV="$VENV" "$UV" pip sync --no-config --require-hashes \
+    logged "uv pip sync" env VIRTUAL_ENV="$VENV" "$UV" pip sync --no-config --require-hashes --compile-bytecode \
         --build-constraints requirements-tools.lock "$lock"
     printf '%s\n' "$python_is_debians" >"$STAMPS/python-is-debians"
     fingerprint "$profile" >"$STAMPS/python-$profile.new"

@@ -64,12 +64,8 @@ class CannedStripe:
 
 
 @pytest.fixture
-def canned(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[CannedStripe]:
-    """A Stripe that answers what the test tells it to; the SDK's pauses between retries are cut short."""
-    from stripe import HTTPClient
-
-    monkeypatch.setattr(HTTPClient, "INITIAL_DELAY", 0.001)
-    monkeypatch.setattr(HTTPClient, "MAX_DELAY", 0.001)
+def canned(settings: Any) -> Iterator[CannedStripe]:
+    """A Stripe that answers what the test tells it to."""
     server = CannedStripe()
     settings.ENV = settings.ENV.model_copy(
         update={"STRIPE_API_BASE": server.url, "STRIPE_TIMEOUT_SECONDS": 1}

@@ -164,7 +164,8 @@ def test_installs_exactly_the_locked_packages(machine: Machine) -> None:
 
     assert done.returncode == 0, done.stderr
     assert machine.calls_of("uv pip sync") == [
-        "uv pip sync --no-config --require-hashes --build-constraints requirements-tools.lock requirements.lock"
+        "uv pip sync --no-config --require-hashes --compile-bytecode "
+        + "--build-constraints requirements-tools.lock requirements.lock"
     ]
     assert machine.calls_of("apt-get") == []
     assert machine.stamps() == {"python-run"}

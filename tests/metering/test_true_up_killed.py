@@ -27,13 +27,13 @@ DEADLINE = 240
 
 
 @pytest.fixture
-def environment(request, mariadb_server, sandbox_server):
+def environment(request, lay_database, sandbox_server):
     sandbox_server.reset()
     inherited = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "VAR_DIR")}
     return {
         **inherited,
         "DJANGO_SETTINGS_MODULE": "tests.metering.process_settings",
-        "TEST_DATABASE_URL": mariadb_server.create_database(request.node.name[:60]),
+        "TEST_DATABASE_URL": lay_database(request.node.name[:60]),
         "TEST_STRIPE_URL": sandbox_server.url,
     }
 

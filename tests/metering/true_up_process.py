@@ -22,16 +22,11 @@ NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
 
 def prepare() -> dict[str, Any]:
     """For each customer a finalized invoice over 50.00, 1.00 to bill and 2.00 to credit, both approved."""
-    from django.core.management import call_command
-
     from billing_worker import gateway
     from billing_worker.gateway.transport import call
     from metering.models import TrueUp
     from tests.factories import CustomerAccountFactory
 
-    # dj-stripe's tables are made without migrations here, and refer to this one.
-    call_command("migrate", "auth", verbosity=0, interactive=False)
-    call_command("migrate", verbosity=0, run_syncdb=True, interactive=False)
     for number in range(CUSTOMERS):
         customer = gateway.create_customer(
             name="Example", email="a@example.com", address=None, metadata={}, test_clock=None,

@@ -13,7 +13,7 @@ from tests.support.installation import Installation
 from tests.support.processes import wait_until
 from tests.support.sandbox import SandboxServer
 
-CUSTOMERS = 60
+CUSTOMERS = 30
 
 
 def test_a_burst_of_events_is_worked_off_by_the_worker(
