@@ -163,10 +163,9 @@ def test_installs_exactly_the_locked_packages(machine: Machine) -> None:
     done = machine.bootstrap("run")
 
     assert done.returncode == 0, done.stderr
-    assert machine.calls_of("uv pip sync") == [
-        "uv pip sync --no-config --require-hashes --compile-bytecode "
-        + "--build-constraints requirements-tools.lock requirements.lock"
-    ]
+    (call,) = machine.calls_of("uv pip sync")
+    assert call.startswith("uv pip sync --no-config --require-hashes --compile-bytecode ")
+    assert call.endswith(" --build-constraints requirements-tools.lock requirements.lock")
     assert machine.calls_of("apt-get") == []
     assert machine.stamps() == {"python-run"}
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -23,7 +24,13 @@ def start_demo(folder: Path, *arguments: str, **more: str) -> subprocess.Popen[s
     return subprocess.Popen(
         [sys.executable, "-m", "billing_worker.demo", *arguments],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder.parent), "DEMO_FOLDER": str(folder), **more},
+        env={
+            "PATH": os.environ["PATH"],
+            "TMPDIR": tempfile.gettempdir(),
+            "HOME": str(folder.parent),
+            "DEMO_FOLDER": str(folder),
+            **more,
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

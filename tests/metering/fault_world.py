@@ -64,7 +64,7 @@ def prepare(accounts: int) -> dict[str, Any]:
 
 
 def compare(_accounts: int) -> dict[str, Any]:
-    """Every customer, meter and day at Stripe against the quantities in force here."""
+    """Every customer and meter at Stripe against the quantities in force here."""
     from django.db.models import Count, Sum
 
     from billing_worker import gateway
@@ -74,9 +74,9 @@ def compare(_accounts: int) -> dict[str, Any]:
 
     differences, units = [], 0
     ours = {
-        (account, kind, day): total
-        for account, kind, day, total in UsageRecord.objects.order_by()
-        .values_list("feed__account_id", "usage_type", "bucket_date")
+        (account, kind): total
+        for account, kind, total in UsageRecord.objects.order_by()
+        .values_list("feed__account_id", "usage_type")
         .annotate(total=Sum("delta"))
     }
     for meter in CatalogMeter.objects.all():
@@ -89,7 +89,7 @@ def compare(_accounts: int) -> dict[str, Any]:
                 end_at=datetime(2026, 11, 1, tzinfo=UTC),
             ):
                 held += summary.value
-            wanted = sum(t for (a, k, _), t in ours.items() if (a, k) == (account.pk, meter.usage_type))
+            wanted = ours[account.pk, meter.usage_type]
             units += held
             if held != wanted:
                 differences.append([account.pk, meter.usage_type, held, wanted])

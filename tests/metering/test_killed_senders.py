@@ -95,26 +95,29 @@ def start_sender(environment: dict[str, str], log: Path) -> subprocess.Popen[byt
         )
 
 
-def test_two_senders_and_a_killed_one_tell_everything_once(environment, sandbox_server, tmp_path):
-    """The one that takes the dead one's place uses the stream already, as while the transport is being changed."""
+def test_two_senders_and_killed_ones_tell_everything_once(environment, sandbox_server, tmp_path):
+    """Those that take the place of the dead use the stream already, as while the transport is being changed."""
     assert run(environment, "prepare", str(ACCOUNTS)) == {"events": 10_044}
     put_faults(sandbox_server, EVENT_PATH, FAULTS)
     put_faults(sandbox_server, STREAM_PATH, STREAM_FAULTS[:5])
-    logs = [tmp_path / f"sender-{number}.log" for number in range(3)]
+    logs = [tmp_path / f"sender-{number}.log" for number in range(4)]
     senders = [start_sender(environment, log) for log in logs[:2]]
     try:
-        # One in eight fails: the first thousand or so have been tried.
-        wait_until(lambda: count_hits(sandbox_server) > 120, seconds=300, what="faults")
-        assert senders[0].poll() is None, logs[0].read_text()
-        senders[0].send_signal(signal.SIGKILL)
-        senders.append(start_sender({**environment, "TEST_TRANSPORT": "v2"}, logs[2]))
+        # One in eight fails: the first thousand or so have been tried, and then some hundreds more.
+        for victim, faults in enumerate([120, 180]):
+            wait_until(lambda faults=faults: count_hits(sandbox_server) > faults, seconds=300, what="faults")
+            assert senders[victim].poll() is None, logs[victim].read_text()
+            senders[victim].send_signal(signal.SIGKILL)
+            senders.append(start_sender({**environment, "TEST_TRANSPORT": "v2"}, logs[2 + victim]))
         codes = [sender.wait(timeout=2000) for sender in senders]
     finally:
         for sender in senders:
             sender.kill()
             sender.wait()
 
-    assert codes == [-signal.SIGKILL, 0, 0], "\n".join(log.read_text()[-2000:] for log in logs)
+    assert codes == [-signal.SIGKILL, -signal.SIGKILL, 0, 0], "\n".join(
+        log.read_text()[-2000:] for log in logs
+    )
     result = run(environment, "compare")
     assert result["differences"] == []
     assert result["states"] == {"sent": 10_044}
