@@ -20,7 +20,7 @@ def carry_sums(
 
     Sums are exact minor units over all sections in reading order, before discounts and taxes, like the amounts beside
     them. Nothing is brought forward to the first row and nothing carried forward from the last. A row that is not the
-    first of its section says which one goes on.
+    first of its section says which one goes on. The last two rows stay with their section's total.
     """
     left = sum(len(section.rows) for section in sections)
     total = 0
@@ -28,14 +28,23 @@ def carry_sums(
     carried_sections = []
     for section in sections:
         rows: list[Row] = []
+        staying = len(section.rows) - 2 if section.total else len(section.rows)
         title = " · ".join(part for part in (section.title, section.note) if part)
         continued = texts["section_continued"].format(section=title)
-        for row in section.rows:
+        for position, row in enumerate(section.rows):
             left -= 1
             total += row.amount_minor
             brought = texts["brought_forward"].format(amount=amount) if amount else ""
             amount = formatter.money(total, currency) if left else ""
             carried = texts["sum_carried_forward"].format(amount=amount) if left else ""
-            rows.append(replace(row, continued=continued if rows else "", brought=brought, carried=carried))
+            rows.append(
+                replace(
+                    row,
+                    continued=continued if position else "",
+                    brought=brought,
+                    carried=carried,
+                    stays=position >= staying,
+                )
+            )
         carried_sections.append(replace(section, rows=rows))
     return carried_sections

@@ -31,7 +31,8 @@ _TITLES: Final = {
 class Row:
     """One printed line. `is_free` says that it is a tier that costs nothing.
 
-    `continued`, `brought` and `carried` are printed if a page begins or ends with it: see `invoices.carrying`.
+    `continued`, `brought` and `carried` are printed if a page begins or ends with it, and with one that `stays` no page
+    ends: see `invoices.carrying`.
     """
 
     description: str
@@ -44,6 +45,7 @@ class Row:
     continued: str = ""
     brought: str = ""
     carried: str = ""
+    stays: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
