@@ -182,3 +182,13 @@ def test_no_reader_reads_them_twice():
     assert "Subtotal carried forward" in untagged
     assert "Page 1 of 2" in untagged
     assert "Insertion order 00024" not in untagged
+
+
+@pytest.mark.parametrize(("count", "on_last"), [(22, 22), (23, 2), (29, 2)])
+def test_the_sums_of_a_document_take_two_lines_with_them(count, on_last):
+    """22 lines fill a page; of one more there are 21 on the first, and two with the sums on the next."""
+    content = build_long(count)
+    rows = list_rows(content)
+    pages = read_lines(render_pdf(content).body)
+    assert len([line for line in pages[-1] if line in rows]) == on_last
+    assert sum(line in rows for lines in pages for line in lines) == count
