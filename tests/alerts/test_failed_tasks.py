@@ -12,8 +12,8 @@ from billing_worker.alerts import failed_tasks
 from billing_worker.alerts.models import Alert
 from billing_worker.alerts.states import AlertStatus
 from billing_worker.celery import app
-from reconciliation import tasks as reconciliation
-from reconciliation.tasks import reconcile_current_period
+from billing_worker.webhooks import services
+from billing_worker.webhooks.tasks import prune_inbox
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 2, 6, tzinfo=UTC)
@@ -21,28 +21,27 @@ NOW = datetime(2026, 11, 2, 6, tzinfo=UTC)
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The daily reconciliation meets a deadlock."""
+    """The nightly pruning meets a deadlock."""
 
     def fail(**_: object) -> None:
         raise OperationalError(1213, "Deadlock found when trying to get lock")
 
-    monkeypatch.setattr(reconciliation, "get_billed_payer_ids", lambda period: [5001])
-    monkeypatch.setattr(reconciliation, "run_reconciliation", fail)
+    monkeypatch.setattr(services, "prune_inbox", fail)
     return monkeypatch
 
 
 @time_machine.travel(NOW, tick=False)
 def test_a_scheduled_task_that_fails_is_an_alert_until_it_comes_through(broken: pytest.MonkeyPatch) -> None:
     for _ in range(2):
-        reconcile_current_period.apply()
+        prune_inbox.apply()
 
     alert = Alert.objects.get()
-    assert (alert.name, alert.subject) == ("scheduled_task_failed", "reconciliation.reconcile_current_period")
+    assert (alert.name, alert.subject) == ("scheduled_task_failed", "webhooks.prune_inbox")
     assert (alert.status, alert.raised_count) == (AlertStatus.OPEN, 2)
     assert "OperationalError: (1213, 'Deadlock found" in alert.detail
 
-    broken.setattr(reconciliation, "get_billed_payer_ids", lambda period: [])
-    reconcile_current_period.apply()
+    broken.undo()
+    prune_inbox.apply()
     alert.refresh_from_db()
     assert alert.status == AlertStatus.RESOLVED
 
@@ -64,6 +63,6 @@ def test_a_database_that_is_away_does_not_break_the_report(
 
     broken.setattr(failed_tasks, "raise_alert", refuse)
     with caplog.at_level("WARNING"):
-        result = reconcile_current_period.apply()
+        result = prune_inbox.apply()
     assert isinstance(result.result, OperationalError)
     assert "task_failure_not_told" in caplog.text
