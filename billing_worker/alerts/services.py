@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -18,6 +18,8 @@ from billing_worker.alerts.states import AlertStatus, Severity
 
 log = structlog.get_logger(__name__)
 
+#: What is looked at daily is told once; what was silent longer than that has come back.
+SILENCE = timedelta(hours=36)
 #: Each time another process resolved or opened the same alert in between.
 _TRIES = 5
 _LEVELS = {Severity.INFO: "info", Severity.WARNING: "warning", Severity.CRITICAL: "error"}
@@ -35,7 +37,8 @@ def raise_alert(
     """Tell people about a problem, once while it is open.
 
     A second call with the same `(name, subject)` counts up, keeps the newest detail, and notifies again only if the
-    severity has risen. `context` must be JSON-serializable and hold no secrets.
+    severity has risen, or after `SILENCE` without a call: then it is a new problem with an old name.
+    `context` must be JSON-serializable and hold no secrets.
     """
     level = Severity(severity)
     ALERTS_RAISED.labels(name=name, severity=level.value).inc()
@@ -55,8 +58,8 @@ def raise_alert(
         raise RuntimeError(
             f"the alert {name} was raised and resolved {_TRIES} times while it was raised here"
         )
-    alert, is_new, has_risen = found
-    if is_new or has_risen:
+    alert, is_news = found
+    if is_news:
         kick("alerts.notify", alert.pk)
     return alert
 
@@ -87,12 +90,13 @@ def record_notified(*, alert_id: int, now: datetime) -> None:
 
 def _count_up(
     *, name: str, subject: str, level: Severity, detail: str, context: dict[str, Any], now: datetime
-) -> tuple[Alert, bool, bool] | None:
-    """The open alert, once more: `(alert, False, has risen)`. None if there is none, or it was just resolved."""
+) -> tuple[Alert, bool] | None:
+    """The open alert, once more, and whether people are told again. None if there is none, or it was just resolved."""
     alert = Alert.objects.filter(open_key=_make_key(name, subject)).first()
     if alert is None:
         return None
     has_risen = _rank(level) > _rank(alert.severity)
+    is_news = has_risen or now - alert.last_raised_at > SILENCE
     changes: dict[str, Any] = {
         "raised_count": F("raised_count") + 1,
         "last_raised_at": now,
@@ -100,18 +104,20 @@ def _count_up(
         "context": context,
     }
     if has_risen:
-        changes |= {"severity": level, "notified_at": None}
+        changes["severity"] = level
+    if is_news:
+        changes["notified_at"] = None
     # Still open: what counts up on one that somebody resolved meanwhile would be heard by nobody.
     if not Alert.objects.filter(pk=alert.pk, status=AlertStatus.OPEN).update(**changes):
         return None
     alert.refresh_from_db()
-    return alert, False, has_risen
+    return alert, is_news
 
 
 def _open(
     *, name: str, subject: str, level: Severity, detail: str, context: dict[str, Any], now: datetime
-) -> tuple[Alert, bool, bool] | None:
-    """A new alert: `(alert, True, False)`. None if another process opened the same one since we looked."""
+) -> tuple[Alert, bool] | None:
+    """A new alert, of which people are told. None if another process opened the same one since we looked."""
     try:
         with transaction.atomic():
             created = Alert.objects.create(
@@ -126,7 +132,7 @@ def _open(
             )
     except IntegrityError:
         return None
-    return created, True, False
+    return created, True
 
 
 def _rank(severity: str) -> int:

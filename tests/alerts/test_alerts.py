@@ -208,6 +208,23 @@ def test_a_broker_that_is_down_is_counted_not_raised(monkeypatch) -> None:
     assert KICKS_LOST.labels(task="alerts.notify")._value.get() == before + 1
 
 
+@pytest.mark.parametrize(("hours", "is_told"), [(35, False), (37, True)])
+def test_a_problem_that_comes_back_after_a_long_silence_is_told_again(
+    sent: list[tuple[Any, ...]], django_capture_on_commit_callbacks: Any, hours: int, is_told: bool
+) -> None:
+    """Nobody closed the alert of the first one: the second must not drown in it."""
+    with django_capture_on_commit_callbacks(execute=True):
+        alert = raise_one()
+    sent.clear()
+    Alert.objects.update(notified_at=NOW)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        raise_one(now=NOW + timedelta(hours=hours))
+
+    assert sent == [("alerts.notify", alert.pk)] * is_told
+    assert len(list_unnotified_alerts(limit=9)) == is_told
+
+
 def test_an_alert_that_is_resolved_while_it_is_raised_again_is_not_lost() -> None:
     """Another process resolves it between our look and our write: the problem is there all the same."""
     raise_one()
