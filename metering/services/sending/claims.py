@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 #: Stripe takes timestamps of at most 35 days; five minutes are left for the way there.
 MAX_AGE = timedelta(days=35) - timedelta(minutes=5)
+#: Accounts whose old events are marked in one transaction: a month that is armed too late is millions of events.
+EXPIRED_AT_ONCE = 20
 #: Stripe promises that an identifier is refused a second time for at least 24 hours; one is left as margin.
 REPEAT_IS_SAFE_FOR = timedelta(hours=23)
 
@@ -82,24 +84,31 @@ def expire_old(*, now: datetime) -> int:
     too_old = Q(payer__test_clock__isnull=True, at__lt=now - MAX_AGE)
     for clock in TestClock.objects.filter(accounts__isnull=False).distinct():
         too_old |= Q(payer__test_clock=clock, at__lt=clock.frozen_at - MAX_AGE)
-    old = list(pending.filter(too_old).values_list("pk", "account_id", "period", "value"))
-    if not old:
-        return 0
-    with transaction.atomic():
-        expired = MeterEvent.objects.filter(pk__in=[row[0] for row in old], state=EventState.PENDING).update(
-            state=EventState.EXPIRED, reason="older than the 35 days that Stripe takes; bill it as a true-up"
+    old = pending.filter(too_old)
+    accounts = sorted(old.order_by().values_list("account_id", flat=True).distinct())
+    return sum(
+        _expire(old.filter(account__in=accounts[start : start + EXPIRED_AT_ONCE]), now)
+        for start in range(0, len(accounts), EXPIRED_AT_ONCE)
+    )
+
+
+@transaction.atomic
+def _expire(old: QuerySet[MeterEvent], now: datetime) -> int:
+    rows = list(old.values_list("pk", "account_id", "period", "value"))
+    expired = MeterEvent.objects.filter(pk__in=[row[0] for row in rows], state=EventState.PENDING).update(
+        state=EventState.EXPIRED, reason="older than the 35 days that Stripe takes; bill it as a true-up"
+    )
+    totals: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+    for _, account_id, period, value in rows:
+        totals[account_id, period].append(value)
+    for (account_id, period), values in totals.items():
+        raise_alert(
+            name=AlertName.METER_EVENT_EXPIRED,
+            severity="critical",
+            subject=f"account {account_id}, {period}",
+            detail=f"{len(values)} meter events with {sum(values)} units are older than 35 days: not billed",
+            now=now,
         )
-        totals: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
-        for _, account_id, period, value in old:
-            totals[account_id, period].append(value)
-        for (account_id, period), values in totals.items():
-            raise_alert(
-                name=AlertName.METER_EVENT_EXPIRED,
-                severity="critical",
-                subject=f"account {account_id}, {period}",
-                detail=f"{len(values)} meter events with {sum(values)} units are older than 35 days: not billed",
-                now=now,
-            )
     return expired
 
 
