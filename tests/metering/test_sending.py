@@ -5,14 +5,15 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from billing_worker import gateway
 from billing_worker.accounts.models import BillingLease
 from billing_worker.accounts.states import Biller
 from billing_worker.alerts.models import Alert
 from metering.models import MeterEvent, SendingLane
-from metering.services.sending import SenderOptions, SendResult, drain_meter_events, send_batch
+from metering.services.sending import SenderOptions, SendResult, claims, drain_meter_events, send_batch
 from metering.services.sending.claims import (
     claim_events,
     get_next_due_at,
@@ -182,6 +183,10 @@ def test_an_outcome_still_unknown_after_a_day_is_left_to_a_person(account, strip
     assert set(states().values()) == {"unresolved"}
     assert Alert.objects.get().name == "meter_event_unknown"
 
+    MeterEvent.objects.update(state=EventState.SENT, sent_at=NOW)
+    drain(stripe)
+    assert Alert.objects.get().status == "resolved", "the next one is told again"
+
 
 def test_an_identifier_used_by_somebody_else_is_never_taken_for_ours(account, stripe):
     event = MeterEventFactory.create(account=account)
@@ -230,6 +235,22 @@ def test_events_past_35_days_expire_with_an_alert(account, stripe):
     assert (result.reported, result.expired) == (1, 1)
     assert states() == {"5001:2026-09-28:ST": "expired", "5001:2026-09-30:ST": "sent"}
     assert Alert.objects.get().name == "meter_event_expired"
+
+
+def test_a_month_armed_too_late_expires_in_portions(monkeypatch):
+    """In one statement, a hundred thousand accounts' month was more than the database takes; and nobody's was sent."""
+    monkeypatch.setattr(claims, "EXPIRED_AT_ONCE", 2)
+    for number in (5002, 5003, 5004):
+        old = CustomerAccountFactory.create(id=number)
+        MeterEventFactory.create(account=old, bucket="2026-08-05", period="2026-08")
+
+    with CaptureQueriesContext(connection) as asked:
+        assert claims.expire_old(now=NOW) == 3
+
+    marked = [query for query in asked if query["sql"].startswith("UPDATE") and "meterevent" in query["sql"]]
+    assert len(marked) == 2
+    assert set(states().values()) == {"expired"}
+    assert Alert.objects.filter(name="meter_event_expired").count() == 3
 
 
 def test_an_account_on_a_test_clock_lives_in_its_time(stripe):

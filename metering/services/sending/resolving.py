@@ -25,7 +25,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet, Sum
 
 from billing_worker import gateway
-from billing_worker.alerts.services import raise_alert
+from billing_worker.alerts.services import raise_alert, resolve_alert
 from billing_worker.alerts.states import AlertName
 from metering.models import MeterEvent, SendingLane
 from metering.services.ingest import retry_busy
@@ -103,16 +103,19 @@ def resolve_events(
 
 
 def alert_hopeless(*, now: datetime) -> int:
-    """Alert about unresolved events that only a person can settle. Returns how many there are."""
+    """Alert about unresolved events that only a person can settle, until none is left. Returns how many there are."""
     hopeless = MeterEvent.objects.filter(
         state=EventState.UNRESOLVED, uncertain_at__lt=now - REPEAT_IS_SAFE_FOR
     )
     count = hopeless.count()
-    if count:
+    subject = "meter events past the safe time to repeat"
+    if not count:
+        resolve_alert(name=AlertName.METER_EVENT_UNKNOWN, subject=subject, now=now)
+    else:
         raise_alert(
             name=AlertName.METER_EVENT_UNKNOWN,
             severity="critical",
-            subject="meter events past the safe time to repeat",
+            subject=subject,
             detail=f"{count} meter events, first {hopeless.order_by('at')[0].identifier}: compare with Stripe's"
             " meter and mark each sent or not sent in the admin",
             now=now,
