@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
+from django.test import Client
+from django.urls import reverse
 
 from billing_worker import gateway
 from billing_worker.accounts.models import AuditEntry, BillingLease, TestClock
@@ -18,6 +20,7 @@ from billing_worker.core.errors import InvalidInput
 from billing_worker.core.periods import Period
 from billing_worker.mirror.models import StripeSubscription
 from cohorts.models import Cohort, CohortMember, Rollback, RollbackStep, SubscriptionChange
+from cohorts.provisioning import CannotProvision
 from cohorts.rolling_back import list_remaining
 from cohorts.services import (
     ProvisioningOptions,
@@ -421,3 +424,41 @@ def test_the_command_names_who_is_left_and_exits_with_1(cohort, monkeypatch, cap
     assert "account 5001: failed: no answer" in capsys.readouterr().out
     call_command("rollback_cohort", "--cohort=c", "--from=2026-12", "--reason=drift")
     assert "cohort c from 2026-12 on: handed back, 2 payers just now" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("role", "may"), [("ops", True), ("finance", True), ("engineer", False)])
+def test_who_may_roll_back_in_the_console(cohort, role, may):
+    client = Client()
+    client.force_login(make_person(role, role))
+    for name in ("rollback", "withdraw", "retry_rollback"):
+        address = reverse(f"admin:cohorts_cohort_{name}", args=[cohort.pk])
+        if not may:
+            Rollback.objects.get_or_create(
+                cohort=cohort, open_cohort=cohort, from_period="2026-12", reason="x", requested_at=NOW,
+                state_before="dual_run",
+            )  # fmt: skip
+        answer = client.post(address, {"from": "2027-01", "reason": "drift"})
+        assert answer.status_code == (302 if may else 403), name
+    if may:
+        assert Rollback.objects.get().state == "withdrawing"
+        assert Rollback.objects.get().requested_by == role
+
+
+def test_a_subscription_that_would_end_where_the_new_cohort_begins_goes_on(cohort):
+    settle(decide(cohort))
+    again = create_cohort(name="again", account_ids=[5001, 5002, 5003], **WHO)
+    options = ProvisioningOptions(use_test_clocks=True)
+    with pytest.raises(CannotProvision, match="account 5001 has a subscription until 2026-12-01"):
+        provision_cohort(cohort_id=again.pk, period=JANUARY, options=options, **WHO)
+    provision_cohort(cohort_id=again.pk, period=DECEMBER, options=options, **WHO)
+    start_dual_run(cohort_id=again.pk, **WHO)
+    old, new = (set(one.members.values_list("stripe_subscription_id", flat=True)) for one in (cohort, again))
+    assert old == new
+    assert read_ends() == {None}
+    assert list_leases() == expect_leases(m11="stripe", m12="stripe", m01="stripe")
+    for step in RollbackStep.objects.all():
+        StripeSubscription.objects.create(
+            stripe_subscription_id=step.stripe_subscription_id, customer="cus", status="active", created_at=NOW,
+            last_event_at=datetime(2026, 11, 20, 10, tzinfo=UTC),
+        )  # fmt: skip
+    assert not recheck_rollback(rollback_id=Rollback.objects.get().pk, **WHO), "it moves with another cohort"
