@@ -15,13 +15,13 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from billing_worker.accounts.search import FoldedSearch
 from billing_worker.core.errors import BillingError
 from cohorts.document_filters import CohortFilter, DriftFilter, link_cohort_and_drift
-from cohorts.models import Cohort, CohortMember, SignOff, SubscriptionChange
+from cohorts.models import Cohort, CohortMember, Rollback, RollbackStep, SignOff, SubscriptionChange
 from cohorts.page import build_cohort_page
 from cohorts.rollback_views import retry_rollback, show_members, show_rollback, show_withdrawal
 from cohorts.services import open_gate, reconcile_cohort, sign_off, start_dual_run
@@ -190,6 +190,7 @@ class CohortMemberAdmin(ReadOnlyAdmin):
         "provisioning",
         "stripe_subscription_id",
         "provisioned_at",
+        "released_at",
         "provisioning_error",
     )
     list_filter = ("cohort", "provisioning")
@@ -213,6 +214,41 @@ class SubscriptionChangeAdmin(ReadOnlyAdmin):
     )
     def show_state(self, change: SubscriptionChange) -> tuple[str, str]:
         return change.state, change.get_state_display()
+
+
+class RollbackStepInline(TabularInline):
+    model = RollbackStep
+    fields = ("payer", "period", "state", "stripe_subscription_id", "settled_at", "error")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+    per_page = 50
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RollbackStep]:
+        found: QuerySet[RollbackStep] = super().get_queryset(request).select_related("payer")
+        return found
+
+
+@admin.register(Rollback)
+class RollbackAdmin(ReadOnlyAdmin):
+    """Every rollback there was, withdrawn ones too, with what had been signed for. Made on the cohort's page."""
+
+    list_display = ("cohort", "from_period", "show_state", "requested_by", "requested_at", "reason")
+    list_filter = ("state", "from_period")
+    search_fields = ("cohort__name", "reason", "requested_by")
+    list_select_related = ("cohort",)
+    inlines: ClassVar = [RollbackStepInline]
+
+    @display(
+        description="State",
+        label={"running": "warning", "done": "danger", "withdrawing": "warning", "withdrawn": "info"},
+        ordering="state",
+    )
+    def show_state(self, rollback: Rollback) -> tuple[str, str]:
+        return rollback.state, rollback.get_state_display()
 
 
 @admin.register(SignOff)

@@ -9,6 +9,8 @@ from datetime import datetime
 from billing_worker.accounts.models import Account, BillingLease
 from billing_worker.accounts.selectors import get_families, get_now_for
 from billing_worker.accounts.states import Biller
+from billing_worker.catalog.sampled.models import SampledMeter
+from billing_worker.catalog.sampled.selectors import SampledPlans
 from billing_worker.core.periods import Period
 from billing_worker.mirror.models import StripeInvoice, StripeSubscription
 from billing_worker.mirror.states import InvoiceStatus
@@ -141,7 +143,7 @@ def _count_later_leases(period: Period, ids: Collection[int]) -> dict[int, int]:
 
 
 def _find_notes(period: Period, families: dict[int, list[int]]) -> dict[int, list[str]]:
-    """What a person should know before: usage of the last months that is still to be sent, open drift."""
+    """What a person should know before: usage that is still to be sent, open drift, what legacy does not bill."""
     payer_of = {pk: payer_id for payer_id, family in families.items() for pk in family}
     notes: dict[int, list[str]] = {}
     unsent: dict[int, int] = {}
@@ -153,7 +155,16 @@ def _find_notes(period: Period, families: dict[int, list[int]]) -> dict[int, lis
     drifts = Drift.objects.filter(account__in=families, state=DriftState.OPEN).order_by("pk")
     for payer_id, month in drifts.values_list("account_id", "period"):
         notes.setdefault(payer_id, []).append(f"drift of {month} is open, and stays so")
+    for payer_id in _find_sampled(period, payer_of):
+        notes.setdefault(payer_id, []).append("it is on a sampled meter, which legacy does not bill")
     return notes
+
+
+def _find_sampled(period: Period, payer_of: dict[int, int]) -> list[int]:
+    meters = list(SampledMeter.objects.values_list("pk", flat=True))
+    plans = SampledPlans(payer_of if meters else ())
+    on_one = (pk for pk in payer_of if any(plans.find(pk, meter, str(period)) for meter in meters))
+    return sorted({payer_of[pk] for pk in on_one})
 
 
 def list_remaining(rollback: Rollback) -> list[str]:

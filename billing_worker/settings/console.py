@@ -70,6 +70,7 @@ UNFOLD: dict[str, Any] = {
                 _item("Members", "groups", "cohorts", "cohortmember"),
                 _item("Signatures", "signature", "cohorts", "signoff"),
                 _item("Plan changes", "swap_horiz", "cohorts", "subscriptionchange"),
+                _item("Rollbacks", "undo", "cohorts", "rollback"),
                 _item("Reconciliations", "balance", "reconciliation", "reconciliationrun"),
                 _item(
                     *("Drifts", "difference", "reconciliation", "drift"),

@@ -86,6 +86,7 @@ def request_rollback(*, cohort_id: int, period: Period, reason: str, actor: str,
         subject=f"cohort {cohort.name}",
         detail=f"{actor} hands {len(plan.payers)} payers back to legacy from {period} on: {reason}",
         now=now,
+        context={"cohort": cohort.pk},
     )
     kick(TASK, rollback.pk)
     return rollback

@@ -341,6 +341,7 @@ def _delay(step: RollbackStep, to: Period, *, actor: str, now: datetime) -> None
             detail=f"Stripe had begun {late} before it could be told to end: it bills that month, and legacy bills"
             f" account {step.payer_id} from {to} on",
             now=now,
+            context={"cohort": step.rollback.cohort_id, "account": step.payer_id},
         )
     step.period = str(to)
 
@@ -378,6 +379,7 @@ def _tell_failures(cohort: Cohort, results: list[StepResult], *, is_urgent: bool
         subject=subject,
         detail=f"{len(failed)} payers are not handed back yet; account {failed[0].payer_id}: {failed[0].detail}",
         now=now,
+        context={"cohort": cohort.pk, "account": failed[0].payer_id},
     )
 
 

@@ -269,6 +269,24 @@ def test_an_end_whose_answer_was_lost_does_not_come_after_its_withdrawal(cohort,
     assert list(states) == [(1, "applied"), (2, "applied")] * 2, "asked for again, then lifted"
 
 
+def test_a_worker_that_read_before_the_withdrawal_asks_for_nothing_any_more(cohort, monkeypatch):
+    rollback, read, nested = decide(cohort), gateway.get_subscription, []
+
+    def read_while_others_withdraw(subscription):
+        held = read(subscription)
+        if not nested:
+            nested.append(True)
+            settle(rollback)
+            withdraw_rollback(cohort_id=cohort.pk, reason="never mind", **WHO)
+            settle(rollback)
+        return held
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway, "get_subscription", read_while_others_withdraw)
+        assert set(settle(rollback).values()) == {"done"}
+    assert (read_ends(), list_leases()) == ({None}, AS_BEFORE)
+
+
 def test_a_ready_cohort_goes_back_and_forth_without_leases(ready):
     rollback = decide(ready)
     settle(rollback)

@@ -287,6 +287,11 @@ def test_cancelling_now_and_at_the_end(world: World) -> None:
     second = world.subscribe(customer, usage)
     planned = world.v1.subscriptions.update(second.id, {"cancel_at_period_end": True})
     assert (planned.status, planned.cancel_at) == ("active", at(2026, 11, 11))
+    with pytest.raises(stripe.InvalidRequestError, match="must be in the future"):
+        world.v1.subscriptions.update(second.id, {"cancel_at": at(2026, 10, 11)})
+    lifted = world.v1.subscriptions.update(second.id, {"cancel_at": ""})
+    assert (lifted.cancel_at, lifted.cancel_at_period_end, lifted.canceled_at) == (None, False, None)
+    world.v1.subscriptions.update(second.id, {"cancel_at": at(2026, 11, 11)})
     world.use(customer, 3)
     world.advance(at(2026, 11, 11, 2))
     assert world.v1.subscriptions.retrieve(second.id).status == "canceled"
