@@ -10,16 +10,14 @@ from django.contrib.auth.models import User
 from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
 
 from billing_worker.accounts.models import ServiceKey
 from billing_worker.alerts.services import raise_alert
 from billing_worker.catalog.models import CatalogMeter, CatalogPrice, CatalogProduct
-from billing_worker.core.periods import Period
 from billing_worker.mirror.models import RawCopy, StripeCreditNote, StripeSubscription
 from billing_worker.webhooks.models import InboxEvent
-from cohorts.models import Cohort
-from cohorts.services import open_gate, request_rollback, sign_off
+from cohorts.models import Cohort, Rollback
+from cohorts.services import open_gate, sign_off
 from reconciliation.models import Drift
 from tests.cohorts.factories import NOW, Month, make_cohort, make_person
 from tests.factories import AccountFactory, ClockFactory, ManagedJobFactory
@@ -43,14 +41,12 @@ def rows(legacy_tables: None) -> None:
     opened, _ = open_gate(cohort_id=clean.pk, actor="test", now=NOW)
     signer = make_person("signer", "finance")
     sign_off(cohort_id=clean.pk, user=signer, evidence_hash=opened.evidence_hash, now=NOW)
-    gone = make_cohort(name="cohort-9", reconciled=False)
-    request_rollback(
-        cohort_id=gone.pk,
-        period=Period.of(timezone.now()).next(),
-        reason="test",
-        actor="test",
-        now=timezone.now(),
-    )
+    gone = Cohort.objects.create(name="cohort-9", state="rolled_back", created_at=NOW)
+    rollback = Rollback.objects.create(
+        cohort=gone, open_cohort=gone, from_period="2026-12", reason="test", requested_by="otto", requested_at=NOW,
+        state_before="ready",
+    )  # fmt: skip
+    rollback.steps.create(payer=AccountFactory.create(), account_ids=[], period="2026-12", error="no answer")
     AccountFactory.create(test_clock=ClockFactory.create())
     ManagedJobFactory.create()
     ServiceKey.objects.create_key(name="admin-api", scopes=["usage:write"])
