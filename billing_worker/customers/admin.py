@@ -78,10 +78,7 @@ class AtStripe(ModelAdmin):
     def look_at_stripe(self, request: HttpRequest, account_id: int) -> HttpResponse:
         """Read the customer now, write what is ours, and ask again for what was refused."""
         _check(request)
-        result = sync_account(
-            account_id=account_id, actor=request.user.get_username(), now=timezone.now(), asks_again=True
-        )
-        _tell(request, result)
+        self._sync(request, account_id, asks_again=True)
         return _go_back(account_id)
 
     def decide_at_stripe(self, request: HttpRequest, account_id: int) -> HttpResponse:
@@ -100,14 +97,18 @@ class AtStripe(ModelAdmin):
         except BillingError as error:
             messages.error(request, str(error))
             return _go_back(account_id)
-        result = sync_account(
-            account_id=account_id,
-            actor=request.user.get_username(),
-            now=timezone.now(),
-            overwrite=(field,) if side == "ours" else (),
-        )
-        _tell(request, result)
+        self._sync(request, account_id, overwrite=(field,) if side == "ours" else ())
         return _go_back(account_id)
+
+    def _sync(self, request: HttpRequest, account_id: int, **options: Any) -> None:
+        try:
+            result = sync_account(
+                account_id=account_id, actor=request.user.get_username(), now=timezone.now(), **options
+            )
+        except BillingError as error:
+            messages.error(request, str(error))
+        else:
+            _tell(request, result)
 
 
 @admin.register(CustomerSync)

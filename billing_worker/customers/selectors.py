@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import F, QuerySet
+from django.db.models import Case, F, QuerySet, When
 
 from billing_worker.accounts.models import Account
 from billing_worker.customers.comparing import Order, compute_order
@@ -21,8 +21,13 @@ LOOK_AGAIN_AT_ONCE: Final = 1000
 
 
 def list_followed(account_ids: Collection[int] | None = None) -> QuerySet[CustomerSync]:
-    """The followed customers with their accounts, those that were never or longest ago read first."""
-    rows = CustomerSync.objects.select_related("account").order_by(F("read_at").asc(nulls_first=True), "pk")
+    """The followed customers with their accounts, those that were never or longest ago read first.
+
+    Those that failed come last: what Stripe can't answer must not keep the others waiting.
+    """
+    is_failed = Case(When(state=SyncState.FAILED, then=1), default=0)
+    order = (is_failed, F("read_at").asc(nulls_first=True), "pk")
+    rows = CustomerSync.objects.select_related("account").order_by(*order)
     return rows if account_ids is None else rows.filter(account_id__in=account_ids)
 
 

@@ -344,8 +344,25 @@ def test_an_outage_is_one_alert_and_the_rest_waits(stripe):
     results = sync_customers(actor="test", now=NOW)
     assert [result.outcome for result in results] == ["failed"] * 3 + ["waiting"] * 2
     assert list(Alert.objects.values_list("name", "subject")) == [("customer_sync_failed", "Stripe")]
+    again = sync_customers(actor="test", now=NOW)
+    assert [result.outcome for result in again] == ["failed"] * 3 + ["waiting"] * 2
+    assert {result.account_id for result in again[:2]} == {one.pk for one in accounts[3:]}, (
+        "who failed comes last"
+    )
+    assert Alert.objects.count() == 1
     stripe.control("DELETE", "/_sandbox/faults")
     results = sync_customers(actor="test", now=NOW, only_due=True)
     assert {result.outcome for result in results} == {"unchanged"}
     assert len(results) == len(accounts)
     assert list_alerts() == {}
+
+
+def test_one_customer_that_stripe_never_answers_for_is_alerted_the_second_time(account, stripe):
+    other = provision()
+    path = f"/v1/customers/{account.stripe_customer_id}"
+    stripe.control("POST", "/_sandbox/faults", {"kind": "500_before", "method": "GET", "path": path})
+    assert [one.outcome for one in sync_customers(actor="test", now=NOW)] == ["failed", "unchanged"]
+    assert not Alert.objects.exists(), "it may have been a moment's trouble"
+    results = [(one.account_id, one.outcome) for one in sync_customers(actor="test", now=NOW)]
+    assert results == [(other.pk, "unchanged"), (account.pk, "failed")]
+    assert Alert.objects.get().subject == f"account {account.pk}"

@@ -77,14 +77,12 @@ def sync_customers(
     Raises:
         GatewayNotConfigured: there is no key.
     """
-    if not gateway.is_configured():
-        raise gateway.GatewayNotConfigured(
-            "customers can't be read without STRIPE_SECRET_KEY: set it and try again"
-        )
+    _require_key()
     rows = list_due(now=now, account_ids=account_ids) if only_due else list(list_followed(account_ids))
     if is_dry_run and account_ids is not None:
         rows += build_unfollowed(account_ids)
     results: list[SyncResult] = []
+    repeated: list[SyncResult] = []
     silent = 0
     for row in track(rows):
         if silent >= _GIVE_UP_AFTER:
@@ -95,8 +93,10 @@ def sync_customers(
         )
         results.append(result)
         silent = silent + 1 if is_silent else 0
+        if is_silent and row.state == SyncState.FAILED:
+            repeated.append(result)
     if not is_dry_run:
-        _alert_silence(results, is_silent=silent >= _GIVE_UP_AFTER, now=now)
+        _alert_silence(results, repeated, is_silent=silent >= _GIVE_UP_AFTER, now=now)
     return results
 
 
@@ -111,14 +111,27 @@ def sync_account(
     """`sync_customers` for one account. `asks_again`: also for what Stripe refused before.
 
     An account that is not provisioned, or bills through another, has nothing of its own at Stripe: `unchanged`.
+
+    Raises:
+        GatewayNotConfigured: there is no key.
     """
+    _require_key()
     row = CustomerSync.objects.select_related("account").filter(account_id=account_id).first()
     if row is None:
         return SyncResult(account_id, "unchanged", "it has no customer of its own that was provisioned")
-    result, _ = _sync_row(
+    result, is_silent = _sync_row(
         row, actor=actor, now=now, overwrite=overwrite, is_dry_run=False, asks_again=asks_again
     )
+    if is_silent and row.state == SyncState.FAILED:
+        _alert_failure(result, now=now)
     return result
+
+
+def _require_key() -> None:
+    if not gateway.is_configured():
+        raise gateway.GatewayNotConfigured(
+            "customers can't be read without STRIPE_SECRET_KEY: set it and try again"
+        )
 
 
 def _sync_row(
@@ -211,21 +224,31 @@ def _name_outcome(order: Order, *, has_changed: bool) -> Outcome:
 def _note_failure(
     claim: Claim, row: CustomerSync, error: BillingError, *, is_silent: bool, now: datetime
 ) -> None:
+    """Silence is alerted by whoever knows whether it is about this customer: the second time, or never in an outage."""
     release_claim(claim, is_final=True, state=SyncState.FAILED, error=str(error)[:500])
     if not is_silent:
-        raise_alert(
-            name=SYNC_FAILED, severity=Severity.WARNING, subject=f"account {row.account_id}", detail=str(error),
-            now=now, context={"account": row.account_id},
-        )  # fmt: skip
+        _alert_failure(SyncResult(row.account_id, "failed", str(error)), now=now)
 
 
-def _alert_silence(results: list[SyncResult], *, is_silent: bool, now: datetime) -> None:
-    """One alert for an outage, not one for each customer."""
+def _alert_failure(result: SyncResult, *, now: datetime) -> None:
+    raise_alert(
+        name=SYNC_FAILED, severity=Severity.WARNING, subject=f"account {result.account_id}", detail=result.detail,
+        now=now, context={"account": result.account_id},
+    )  # fmt: skip
+
+
+def _alert_silence(
+    results: list[SyncResult], repeated: list[SyncResult], *, is_silent: bool, now: datetime
+) -> None:
+    """One alert for an outage, not one for each customer; else one for each that failed before, too."""
     if is_silent:
         waiting = sum(result.outcome == "waiting" for result in results)
         raise_alert(
             name=SYNC_FAILED, severity=Severity.WARNING, subject=STRIPE, now=now,
             detail=f"Stripe does not answer; {waiting} customers wait for the next run",
         )  # fmt: skip
-    elif results:
+        return
+    for result in repeated:
+        _alert_failure(result, now=now)
+    if results:
         resolve_alert(name=SYNC_FAILED, subject=STRIPE, now=now)

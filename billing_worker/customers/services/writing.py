@@ -112,8 +112,16 @@ def _write_values(
     written = {**row.written, **{name: [value, held[name]] for name, value in values.items()}}
     asked = {name: value for name, value in row.asked.items() if name not in values}
     before = {name: look.held.values[name] for name in values}
+    owner = {"account_id": str(look.account.pk)} if look.lacks_owner else {}
     _keep_audited(
-        claim, look, before=before, after=values, actor=actor, now=now, written=written, asked=asked
+        claim,
+        look,
+        before=before,
+        after={**values, **owner},
+        actor=actor,
+        now=now,
+        written=written,
+        asked=asked,
     )
     return "; ".join(
         f"{name_field(name)} {describe_value(value)} (was {describe_value(before[name])})"
