@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import json
@@ -14,7 +13,7 @@ from sandbox.engine import control, mailgun
 from sandbox.engine.account import ACCOUNT_ID, no_such_account
 from sandbox.engine.core import Engine, RequestHeaders, encode_json
 from sandbox.engine.errors import ParamError, StripeError, invalid
-from sandbox.engine.faults import Rule
+from sandbox.engine.faults import Faults, Rule
 from sandbox.engine.form import decode_form
 from sandbox.engine.idempotency import fingerprint
 from sandbox.engine.params import API_VERSION
@@ -107,7 +106,7 @@ class SandboxApp:
         try:
             rule = self.engine.faults.hit_request(method, path) if self.engine.faults else None
             if rule is not None:
-                await _fault_before(rule)
+                await _fault_before(rule, self.engine.faults)
             operation, variables = _find(method, scope.get("raw_path", b"").decode("latin-1") or path)
             request.api_key = _api_key(headers, check=operation.auth)
             _check_account(headers)
@@ -169,7 +168,7 @@ class SandboxApp:
         if rule.kind in ("timeout_after", "drop_after"):
             await self.engine.committed()
             if rule.kind == "timeout_after":
-                await asyncio.sleep(rule.seconds)
+                await self.engine.faults.wait(rule)
             raise Dropped
         if rule.kind == "slow":
             key = request.idempotency_key
@@ -177,14 +176,14 @@ class SandboxApp:
             if key is not None:
                 self.engine.replays.hold(request.api_key, key)
             try:
-                await asyncio.sleep(rule.seconds)
+                await self.engine.faults.wait(rule)
             finally:
                 if key is not None:
                     self.engine.replays.release(request.api_key, key)
         return status, text
 
 
-async def _fault_before(rule: Rule) -> None:
+async def _fault_before(rule: Rule, faults: Faults) -> None:
     if rule.kind == "429":
         raise StripeError(
             429,
@@ -202,7 +201,7 @@ async def _fault_before(rule: Rule) -> None:
     if rule.kind == "500_before":
         raise _api_error()
     if rule.kind == "timeout_before":
-        await asyncio.sleep(rule.seconds)
+        await faults.wait(rule)
         raise Dropped
     if rule.kind == "drop_before":
         raise Dropped

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import fnmatch
 import random
 import secrets
@@ -51,6 +53,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._rules: list[Rule] = []
+        self._removed: dict[str, asyncio.Event] = {}
 
     def __bool__(self) -> bool:
         return bool(self._rules)
@@ -81,7 +84,15 @@ class Faults:
             raise ParamError("seconds must be between 0 and 600", param="seconds")
         rule = Rule(id=f"fault_{secrets.token_hex(6)}", **wanted)
         self._rules.append(rule)
+        self._removed[rule.id] = asyncio.Event()
         return asdict(rule)
+
+    async def wait(self, rule: Rule) -> None:
+        """Wait for the rule's ``seconds``, or until it is removed."""
+        removed = self._removed.get(rule.id)
+        if removed is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(removed.wait(), rule.seconds)
 
     def hit_request(self, method: str, path: str) -> Rule | None:
         """Return the first rule that hits this request and count the hit."""
@@ -110,11 +121,14 @@ class Faults:
         return [asdict(rule) for rule in self._rules]
 
     def remove(self, id: str) -> bool:
-        """Remove one rule; False if there is none of that id."""
-        before = len(self._rules)
+        """Remove one rule, and let what it holds up go on; False if there is none of that id."""
         self._rules = [rule for rule in self._rules if rule.id != id]
-        return len(self._rules) < before
+        removed = self._removed.pop(id, None)
+        if removed is not None:
+            removed.set()
+        return removed is not None
 
     def clear(self) -> None:
         """Remove every rule."""
-        self._rules.clear()
+        for rule in list(self._rules):
+            self.remove(rule.id)

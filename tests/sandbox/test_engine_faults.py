@@ -89,13 +89,14 @@ def test_a_silent_connection_times_out(sandbox: SandboxProcess, kind: str, made:
 
 
 def test_a_key_in_flight_is_a_conflict(sandbox: SandboxProcess) -> None:
-    sandbox.fault(kind="slow", method="POST", times=1, seconds=4)
+    rule = sandbox.fault(kind="slow", method="POST", path="/v1/customers", times=1, seconds=600)
     statuses: list[int] = []
     first = threading.Thread(target=lambda: statuses.append(create(sandbox)))
     first.start()
     sandbox.wait_for(lambda: count(sandbox) == 1)
     answer = sandbox.request("POST", "/v1/customers", {"name": "Ada"}, headers={"Idempotency-Key": "k"})
     assert (answer.status, answer.body["error"]["code"]) == (409, "idempotency_key_in_use")
+    sandbox.request("DELETE", f"/_sandbox/faults/{rule['id']}")
     first.join()
     assert statuses == [200]
     assert create(sandbox) == 200
@@ -103,12 +104,13 @@ def test_a_key_in_flight_is_a_conflict(sandbox: SandboxProcess) -> None:
 
 
 def test_slow_answers_do_not_hold_up_others(sandbox: SandboxProcess) -> None:
-    sandbox.fault(kind="slow", method="GET", path="/v1/products", times=1, seconds=4)
+    sandbox.fault(kind="slow", method="GET", path="/v1/products", times=1, seconds=600)
     slow = threading.Thread(target=lambda: sandbox.request("GET", "/v1/products"))
     slow.start()
     sandbox.wait_for(lambda: sandbox.request("GET", "/_sandbox/faults").body["data"][0]["hits"] == 1)
     assert create(sandbox) == 200
     assert slow.is_alive()
+    sandbox.request("DELETE", "/_sandbox/faults")
     slow.join()
 
 
