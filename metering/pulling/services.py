@@ -45,6 +45,8 @@ class DayResult:
     restated: int = 0
     refused: int = 0
     reasons: list[str] = field(default_factory=list)
+    #: What rows that could not be read call their account.
+    unread: set[object] = field(default_factory=set)
 
     @property
     def detail(self) -> str:
@@ -166,7 +168,7 @@ def _take_day(
         records = _parse_rows(rows, day, clock(), result)
         _store(records, author, own_reason, reason, clock(), result)
     if source.is_whole:
-        gone = _find_gone(day, author, seen)
+        gone = _find_gone(day, author, seen, result.unread)
         if gone and not result.rows:
             result.refuse(f"no row is left of a day that had {len(gone)}: nothing was changed")
             return PullState.FAILED
@@ -216,6 +218,7 @@ def _parse_rows(
         except InvalidInput as error:
             problems = "; ".join(f"{name} {', '.join(texts)}" for name, texts in sorted(error.fields.items()))
             result.refuse(f"{place}: {problems}")
+            result.unread.add(row.account_id)
     return records
 
 
@@ -263,8 +266,15 @@ def _read_authors(records: list[UsageInput]) -> dict[tuple[int, str], str]:
     }
 
 
-def _find_gone(day: date, author: str, seen: set[tuple[object, object]]) -> list[UsageInput]:
-    """Zeros for what this source stated of the day and does not have any more."""
+def _find_gone(
+    day: date, author: str, seen: set[tuple[object, object]], unread: set[object]
+) -> list[UsageInput]:
+    """Zeros for what this source stated of the day and does not have any more.
+
+    Not where a row that could not be read may be the one: of the same account, or of nobody knows which.
+    """
+    if any(type(account) is not int for account in unread):
+        return []
     rows = UsageRecord.objects.filter(
         feed__period=str(Period.of(day)), feed__granularity=Granularity.DAY, bucket_date=day
     ).order_by("revision")
@@ -277,5 +287,5 @@ def _find_gone(day: date, author: str, seen: set[tuple[object, object]]) -> list
     return [
         UsageInput(account, str(Period.of(day)), Granularity.DAY, day, kind, 0)
         for (account, kind), (quantity, stated_by) in sorted(held.items())
-        if quantity and stated_by == author and (account, kind) not in seen
+        if quantity and stated_by == author and (account, kind) not in seen and account not in unread
     ]

@@ -91,6 +91,29 @@ def test_a_pull_that_lost_its_day_stores_nothing():
     assert UsagePull.objects.get().state == PullState.PULLING
 
 
+@pytest.mark.parametrize(
+    ("odd", "left"),
+    [
+        (SourceRow(5001, "ST ", 80), {"5001 ST": 70, "5002 ST": 0}),  # padded: the same row, or another?
+        (SourceRow(None, "ST", 80), {"5001 ST": 70, "5002 ST": 7}),
+    ],
+)
+def test_a_figure_is_not_zeroed_while_a_row_that_may_be_it_is_refused(odd, left):
+    for number in (5001, 5002, 5003):
+        AccountFactory.create(id=number)
+    rows = [SourceRow(5001, "ST", 70), SourceRow(5002, "ST", 7), SourceRow(5003, "ST", 1)]
+    pull_day(source=ListSource(rows), day=DAY, clock=lambda: NOW)
+
+    result = pull_day(source=ListSource([odd, rows[2]]), day=DAY, clock=lambda: NOW)
+
+    held = {
+        f"{record.feed.account_id} {record.usage_type}": record.quantity
+        for record in UsageRecord.objects.select_related("feed").order_by("revision")
+    }
+    assert (result.state, result.refused) == ("partial", 1)
+    assert held == left | {"5003 ST": 1}
+
+
 def test_every_state_has_a_way_out():
     assert set(TRANSITIONS) == set(PullState)
     assert all(TRANSITIONS.values())
