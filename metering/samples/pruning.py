@@ -23,12 +23,14 @@ from metering.samples.models import (
     SampleSpill,
     UsageSample,
 )
-from metering.samples.parsing import MAX_AHEAD
+from metering.samples.parsing import FIRST_INSTANT, MAX_AHEAD
 from metering.services.ingest import retry_busy
 
 #: Stripe takes usage of the last 35 days: younger samples can still become meter events.
 MIN_KEEP: Final = timedelta(days=40)
 SETTLE: Final = timedelta(hours=1)
+#: How far the horizon may move past what the newest sample bears out.
+BORNE_OUT_FOR: Final = timedelta(days=2)
 #: Batches in one transaction: at most so many thousand samples.
 CHUNK: Final = 50
 
@@ -48,6 +50,9 @@ def get_horizon() -> datetime | None:
 def set_horizon(*, keep: timedelta, now: datetime) -> datetime:
     """Refuse samples that end more than `keep` ago from now on; the day (UTC) counts whole. It never goes back.
 
+    Therefore one clock is not believed alone: samples that came lately, to whichever machine, have to bear it out.
+    While none come the horizon stays where it is, and nothing is deleted.
+
     Raises:
         KeptTooShort: less than `MIN_KEEP`.
     """
@@ -55,9 +60,12 @@ def set_horizon(*, keep: timedelta, now: datetime) -> datetime:
         raise KeptTooShort(
             f"samples are kept for {MIN_KEEP.days} days at least", fields={"keep_days": ["is too short"]}
         )
-    before = (now - keep).replace(hour=0, minute=0, second=0, microsecond=0)
-    held = get_horizon()
-    if held is not None and held >= before:
+    held = get_horizon() or FIRST_INSTANT
+    newest = SampleBatch.objects.order_by("-pk").values_list("received_at", flat=True).first()
+    if newest is None:
+        return held
+    before = (min(now, newest + BORNE_OUT_FOR) - keep).replace(hour=0, minute=0, second=0, microsecond=0)
+    if held >= before:
         return held
     SampleHorizon.objects.get_or_create(before_at=before, defaults={"set_at": now})
     return before

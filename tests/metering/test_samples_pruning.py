@@ -86,6 +86,23 @@ def test_what_was_forgotten_is_refused_and_not_counted_again(account):
     assert SampleHorizon.objects.count() == 1
 
 
+def test_a_clock_that_is_years_ahead_refuses_no_sample_of_today(account):
+    """The horizon never goes back: set once by such a clock, usage would be refused until somebody noticed."""
+    wrong = LATER + 1500 * DAY
+    for now in (wrong, wrong + DAY):
+        set_horizon(keep=45 * DAY, now=now)
+        list(prune_samples(now=now))
+
+    assert SampleHorizon.objects.get().before_at == (LATER - 43 * DAY).replace(hour=0)
+    assert store(make_sample("today", "2026-12-31T10:00:00Z"), now=LATER) == ["accepted"]
+    assert UsageSample.objects.filter(event_id="young").exists()
+
+
+def test_without_any_sample_no_horizon_is_set():
+    assert set_horizon(keep=45 * DAY, now=LATER).year == 2000
+    assert not SampleHorizon.objects.exists()
+
+
 def test_what_is_not_folded_or_came_late_stays(account):
     store(make_sample("late", "2026-11-01T10:00:00Z"), now=LATER)
     SampleBatch.objects.filter(received_at=NOW).update(folded_at=None)
