@@ -14,13 +14,14 @@ from pathlib import Path
 #: Short: within it a browser keeps a socket, whose path may have 107 characters.
 PREFIX = "bw-tests-"
 #: A folder without a lock that is younger may be one that another run is just making.
-YOUNG_SECONDS = 3600
+YOUNG_SECONDS = 60
 
 
 def take_temporary_folder() -> str:
     """A new folder, for this process and what it starts, to its end; `tempfile` and `TMPDIR` point into it.
 
-    A worker's is inside that of the run that started it. What killed runs left is removed. pytest keeps its own folders
+    A worker's is inside that of the run that started it. What killed runs left is removed, and what mypy leaves, which
+    reads the settings of the tests and ends without its exit handlers. pytest keeps its own folders
     (`tmp_path`) where it would have kept them, so that those of a failed test can be looked at.
     """
     base = Path(tempfile.gettempdir())
