@@ -195,7 +195,8 @@ def _judge(comparison: TemplateComparison, result: dict[str, Any]) -> tuple[str,
     if result["other"]["error"] or result["other"]["untruths"]:
         return "must not go live", "danger"
     if result["base"]["pages"] != result["other"]["pages"]:
-        return f"{result['base']['pages']} pages become {result['other']['pages']}", "warning"
+        counts = (result["base"]["pages"], result["other"]["pages"])
+        return "pages: {} on the left, {} on the right".format(*counts), "warning"
     changed = max(page["changed"] for page in (*result["pages"], *result.get("others", ())))
     if not changed:
         return "looks the same", "success"
