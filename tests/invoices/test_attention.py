@@ -177,13 +177,19 @@ def test_what_cannot_be_sent_is_refused_before_anything_is_queued(settings, to, 
 
 def test_what_was_typed_is_offered_again_after_a_refusal():
     document = store(make_document())
-    page = make_client().post(
+    client = make_client()
+    page = client.post(
         f"{LIST}{document.pk}/resend/", {"seen": "0", "to": "nowhere", "reason": "moved desk"}, follow=True
     )
     text = page.content.decode()
     assert "“nowhere” is not a mail address" in text
     assert 'value="nowhere"' in text
     assert 'value="moved desk"' in text
+    for _ in range(2):
+        form = {"seen": "0", "to": "desk@example.com", "reason": "moved desk"}
+        again = client.post(f"{LIST}{document.pk}/resend/", form)
+    assert again.status_code == 302
+    assert document.mails.count() == 2, "the automatic one, and one of the two presses"
 
 
 def test_the_mail_services_words_are_not_put_into_stripes_mouth():
