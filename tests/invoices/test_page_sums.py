@@ -23,8 +23,10 @@ from tests.invoices.samples import (
     build_content,
     build_credit_note,
     build_family,
+    build_job,
     build_long,
     charge_lines,
+    tell_days,
 )
 
 #: As every language says it: at the end of a page, and at the beginning of the next.
@@ -192,3 +194,10 @@ def test_the_sums_of_a_document_take_two_lines_with_them(count, on_last):
     pages = read_lines(render_pdf(content).body)
     assert len([line for line in pages[-1] if line in rows]) == on_last
     assert sum(line in rows for lines in pages for line in lines) == count
+
+
+def test_lines_begin_on_the_first_page_however_long_they_are():
+    lines = [build_job(f"{'word ' * 58}{number}", 100, 2, number=number) for number in range(5)]
+    first, second = read_lines(render_pdf(tell_days(build_content(lines))).body)
+    assert any(line.startswith("word") for line in first)
+    assert find_figure(first, "Subtotal carried forward") == find_figure(second, "Brought forward") == "$3.00"
