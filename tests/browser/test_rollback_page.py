@@ -9,10 +9,9 @@ import pytest
 from django.utils import timezone
 
 from cohorts.models import Cohort, Rollback, RollbackStep
-from cohorts.services import create_cohort
 from tests.browser.conftest import Login
 from tests.cohorts.factories import Month, make_cohort, make_person
-from tests.factories import NOW, AccountFactory
+from tests.factories import NOW
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, databases=["default", "legacy"]),
@@ -66,22 +65,3 @@ def test_there_and_back(console: str, login: Login, monkeypatch: pytest.MonkeyPa
     page.get_by_role("button", name="Withdraw the rollback").click()
     page.get_by_role("heading", name="The rollback from December 2026 is being withdrawn").wait_for()
     assert Cohort.objects.get().state == "rolled_back", "until every subscription goes on"
-
-
-def test_members_of_a_draft(console: str, login: Login):
-    payer, other = AccountFactory.create(id=5001), AccountFactory.create(id=5003)
-    AccountFactory.create(id=5002, parent=payer)
-    cohort = create_cohort(name="cohort-4", account_ids=[5001, 5002], actor="test", now=NOW)
-    make_person("otto", "ops")
-    page = login("otto")
-    page.goto(f"/admin/cohorts/cohort/{cohort.pk}/change/")
-    page.get_by_role("link", name="Change the members").click()
-    page.get_by_label("Add accounts").fill("5003, nobody")
-    page.get_by_role("button", name="Change the members").click()
-    assert page.get_by_role("alert").last.inner_text() == "This field takes account ids, not nobody"
-    look(page, "members")
-    page.get_by_label("Add accounts").fill("5003")
-    page.get_by_label("Take accounts out").fill("5002")
-    page.get_by_role("button", name="Change the members").click()
-    page.get_by_text("cohort-4 has 1 account.").wait_for()
-    assert list(cohort.members.values_list("account_id", flat=True)) == [other.pk]

@@ -132,6 +132,10 @@ def test_who_may_change_it_in_the_console(draft, role, status):
     client.force_login(make_person(role, role))
     address = reverse("admin:cohorts_cohort_members", args=[draft.pk])
     assert client.get(address).status_code == status
+    if status == 200:
+        refused = client.post(address, {"add": "5002, nobody", "remove": "", "reason": ""})
+        assert refused.status_code == 422
+        assert "This field takes account ids, not nobody" in refused.content.decode()
     sent = client.post(address, {"add": "5002", "remove": "", "reason": ""})
     assert sent.status_code == (302 if status == 200 else 403)
     assert draft.members.count() == (3 if status == 200 else 1)

@@ -115,8 +115,17 @@ AS_BEFORE = expect_leases(m11="stripe", m12="stripe")
 # -- killed, lost, late ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("line", ["plan_change", "ask_for_change", "note_applied", "_hand_over", "_finish"])
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    ("line", "after"),
+    [
+        ("plan_change", True),
+        ("ask_for_change", True),
+        ("note_applied", True),
+        ("_hand_over", True),
+        ("_finish", False),
+        ("_finish", True),
+    ],
+)
 def test_killed_at_a_line_and_done_again(cohort, monkeypatch, line, after):
     rollback, real, calls = decide(cohort), getattr(rollback_steps, line), []
 
