@@ -18,14 +18,13 @@ from invoices.rendering.pdf import render_pdf
 from invoices.sections import Row, Section, group_lines
 from invoices.truth import read_pages
 from tests.invoices.harms import walk
+from tests.invoices.sample_lines import build_job, charge_lines
 from tests.invoices.samples import (
     VARIANTS,
     build_content,
     build_credit_note,
     build_family,
-    build_job,
     build_long,
-    charge_lines,
     tell_days,
 )
 
