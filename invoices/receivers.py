@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import QuerySet
-
 from billing_worker.alerts.services import raise_alert
 from billing_worker.alerts.states import AlertName, Severity
 from billing_worker.core.money import format_minor
 from billing_worker.mirror.models import StripeCreditNote, StripeInvoice
+from billing_worker.webhooks.reading import read_invoice
 from billing_worker.webhooks.registry import StripeEvent, receives
 from invoices.models import InvoiceEvent
 from invoices.services.credit_notes import ensure_credit_note, find_invoice_of, revise_credit_note
-from invoices.services.documents import ensure_document, stamp_void
+from invoices.services.documents import ensure_document_of, stamp_void
 from invoices.services.payments import want_payments
 from invoices.services.receipts import wants_receipts
 from invoices.services.timeline import record_event
@@ -24,23 +23,25 @@ from invoices.services.timeline import record_event
 @receives("invoice.finalized")
 def on_invoice_finalized(event: StripeEvent) -> None:
     """A finalized invoice of ours gets its document, however often and in whatever order we hear of it."""
-    invoice_id = _select_invoice(event).values_list("pk", flat=True).first()
-    if invoice_id is None:
+    invoice = _read_invoice(event)
+    if invoice is None:
         return
-    _record(event, invoice_id, {})
-    ensure_document(invoice_id=invoice_id, reason="invoice.finalized", now=event.now)
+    _record(event, invoice.pk, {})
+    ensure_document_of(invoice=invoice, reason="invoice.finalized", now=event.now)
 
 
 @receives("invoice.paid", "invoice.voided", "invoice.marked_uncollectible", "invoice.payment_failed")
 def on_invoice_changed(event: StripeEvent) -> None:
     """A change after finalization goes on the timeline. It also proves that the invoice was finalized."""
-    invoice = _select_invoice(event).first()
+    invoice = _read_invoice(event)
     if invoice is None:
         return
     detail = _describe_payment(event.object) if event.type == "invoice.payment_failed" else {}
     entry = _record(event, invoice.pk, detail)
-    make = stamp_void if event.type == "invoice.voided" else ensure_document
-    make(invoice_id=invoice.pk, reason=event.type, now=event.now)
+    if event.type == "invoice.voided":
+        stamp_void(invoice_id=invoice.pk, reason=event.type, now=event.now)
+    else:
+        ensure_document_of(invoice=invoice, reason=event.type, now=event.now)
     if entry is not None and event.type in ("invoice.payment_failed", "invoice.paid"):
         want_payments(
             invoice=invoice,
@@ -79,9 +80,10 @@ def _alert_payment(event: StripeEvent, invoice: StripeInvoice, detail: dict[str,
     )
 
 
-def _select_invoice(event: StripeEvent) -> QuerySet[StripeInvoice]:
+def _read_invoice(event: StripeEvent) -> StripeInvoice | None:
     """The mirrored invoice, if it belongs to an account of ours."""
-    return StripeInvoice.objects.filter(stripe_invoice_id=event.object["id"], account__isnull=False)
+    invoice = read_invoice(event)
+    return invoice if invoice is not None and invoice.account_id is not None else None
 
 
 def _record(event: StripeEvent, invoice_id: int, detail: dict[str, Any]) -> InvoiceEvent | None:

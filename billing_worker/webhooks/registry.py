@@ -12,7 +12,7 @@ back and the event is tried again, so every receiver must be safe to run twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,8 @@ from typing import Any
 class StripeEvent:
     """One event as Stripe told it. `object` is the object as it was then: read the mirror for how it is now.
 
-    `created_at` is Stripe's time (the test clock's, if the object lives on one); `now` is ours.
+    `created_at` is Stripe's time (the test clock's, if the object lives on one); `now` is ours. `kept` is what one
+    receiver has read for the others (`reading.py`): all of them run in one transaction.
     """
 
     id: str
@@ -31,6 +32,7 @@ class StripeEvent:
     previous_attributes: Mapping[str, Any]
     customer: str | None
     now: datetime
+    kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 Receiver = Callable[[StripeEvent], None]

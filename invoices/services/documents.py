@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, prefetch_related_objects
 
 from billing_worker.accounts.audit import record_audit
 from billing_worker.alerts.metrics import DOCUMENT_SECONDS, DOCUMENTS_RENDERED
@@ -66,9 +66,14 @@ def ensure_document(*, invoice_id: int, reason: str, now: datetime) -> InvoiceDo
     Safe to call any number of times, from any number of workers. None where there is nothing to make: a draft, a
     foreign invoice, or one whose lines are not all mirrored yet (the sweeper comes back for it).
     """
-    # What is asked of its lines and documents below is answered from these.
-    loaded = StripeInvoice.objects.select_related("account").prefetch_related("lines", "documents")
-    invoice = loaded.get(pk=invoice_id)
+    loaded = StripeInvoice.objects.select_related("account").prefetch_related("lines")
+    return ensure_document_of(invoice=loaded.get(pk=invoice_id), reason=reason, now=now)
+
+
+def ensure_document_of(*, invoice: StripeInvoice, reason: str, now: datetime) -> InvoiceDocument | None:
+    """`ensure_document` for an invoice that was just read, with its payer and lines."""
+    # Asked for here and where the revision is made.
+    prefetch_related_objects([invoice], "documents")
     if invoice.status not in FINAL_STATUSES or not is_ours(invoice):
         return None
     for existing in invoice.documents.all():

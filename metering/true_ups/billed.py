@@ -85,8 +85,10 @@ def record_billed_usage(*, invoice: StripeInvoice, now: datetime) -> int:
 def _read_usage_lines(invoice: StripeInvoice) -> Iterable[tuple[str, StripeInvoiceLine]]:
     lines = [
         line
-        for line in invoice.lines.filter(invoice_item="").exclude(kind__in=[LineKind.SUB, LineKind.MANAGED])
-        if line.period_start < line.period_end <= invoice.created_at
+        for line in invoice.lines.all()
+        if not line.invoice_item
+        and line.kind not in (LineKind.SUB, LineKind.MANAGED)
+        and line.period_start < line.period_end <= invoice.created_at
     ]
     sampled = find_sampled_products({line.product for line in lines if line.kind in SAMPLED_KINDS})
     for line in lines:

@@ -21,7 +21,7 @@ from typing import Any
 STAGES = {
     "mirrored": ("billing_worker.webhooks.tasks", "process_row"),
     "copied for dj-stripe": ("billing_worker.webhooks.processing", "copy_object"),
-    "document built, checked": ("invoices.receivers", "ensure_document"),
+    "document built, checked": ("invoices.receivers", "ensure_document_of"),
     "document task": ("invoices.services.documents", "render_document"),
     "rendered": ("invoices.services.documents", "render_pdf"),
     "stored": ("invoices.services.documents", "store_pdf"),
