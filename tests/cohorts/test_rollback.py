@@ -420,6 +420,8 @@ def test_months_between_are_leased_to_stripe_and_those_after_to_legacy(cohort):
     assert read_ends() == {JANUARY.start_at}
     BillingLease.objects.filter(period="2026-12").delete()
     assert extend_leases(actor="test", now=NOW) == 3
+    december = set(BillingLease.objects.filter(period="2026-12").values_list("biller", flat=True))
+    assert december == {"stripe"}
     assert extend_leases(actor="test", now=datetime(2027, 1, 3, tzinfo=UTC)) == 3
     february = set(BillingLease.objects.filter(period="2027-02").values_list("biller", flat=True))
     assert february == {"legacy"}
