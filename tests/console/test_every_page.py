@@ -224,3 +224,13 @@ class TestActions:
         client.post(address, {"take_on": "1"})
         drift.refresh_from_db()
         assert (str(drift.owner), drift.state) == ("fay", "open")
+
+
+def test_the_sidebar_counts_what_waits_and_does_not_cry_zero(client: Client):
+    client.force_login(make_person("otto", "ops"))
+    badge = "rounded-xs text-center text-[11px]"
+    assert badge not in client.get(reverse("admin:index")).content.decode()
+    raise_alert(name="test", severity="info", subject="a test", detail="for the test", now=NOW)
+    page = client.get(reverse("admin:index")).content.decode()
+    assert page.count(badge) == 1
+    assert f'{badge} text-red-700 dark:bg-red-500/20 dark:text-red-400">1</span>' in page

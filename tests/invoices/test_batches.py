@@ -88,6 +88,8 @@ def test_a_worker_that_dies_leaves_the_item_waiting_and_nothing_half_done(monkey
     monkeypatch.setattr(services, "resend_document", real)
     assert services.run_item(item_id=item.pk, now=NOW)
     assert not services.run_item(item_id=item.pk, now=NOW)
+    # A worker that had looked before the other was done, and comes second.
+    assert not services._settle(item.pk, NOW)
     assert document.mails.count() == 2
 
 
