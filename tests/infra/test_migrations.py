@@ -26,7 +26,7 @@ LOOKED_AT: dict[tuple[str, str], str] = {}
 
 def is_filled_without_us(field: models.Field) -> bool:
     """Whether an INSERT that does not name the column works."""
-    return field.many_to_many or field.null or field.db_default is not NOT_PROVIDED
+    return field.many_to_many or field.null or field.generated or field.db_default is not NOT_PROVIDED
 
 
 def find_dangers(operation: Operation, *, before: ProjectState, app: str) -> Iterator[str]:
@@ -83,6 +83,11 @@ def test_the_release_before_can_still_write(key: tuple[str, str], loader: Migrat
     assert dangers == []
 
 
+_GENERATED: models.Field = models.GeneratedField(
+    expression=models.F("must"), output_field=models.IntegerField(), db_persist=True
+)
+
+
 @pytest.mark.parametrize(
     ("operation", "danger"),
     [
@@ -90,6 +95,7 @@ def test_the_release_before_can_still_write(key: tuple[str, str], loader: Migrat
         (migrations.AddField("row", "a", models.CharField(blank=True)), "row.a is NOT NULL without db_default"),
         (migrations.AddField("row", "a", models.IntegerField(db_default=1)), None),
         (migrations.AddField("row", "a", models.IntegerField(null=True)), None),
+        (migrations.AddField("row", "a", _GENERATED), None),
         (migrations.AddField("other", "a", models.IntegerField()), None),
         (migrations.AlterField("row", "maybe", models.IntegerField()), "row.maybe becomes NOT NULL without db_default"),
         (migrations.AlterField("row", "maybe", models.BigIntegerField(null=True)), None),
